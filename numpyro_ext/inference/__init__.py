@@ -1,0 +1,7 @@
+"""One model, one log density, every engine."""
+
+from ._fit import Fit as Fit
+from ._model_spec import ModelSpec as ModelSpec
+from ._parts import Parts as Parts
+from ._status import MemberStatus as MemberStatus
+from ._status import Status as Status

@@ -1,0 +1,27 @@
+"""What every engine is: settings, and one verb."""
+
+import abc
+
+import equinox as eqx
+from jaxtyping import Array, Key
+
+from ._fit import Fit
+from ._init_values import InitLike
+from ._model_spec import ModelSpec
+
+
+class AbstractEngine(eqx.Module):
+    """Settings of a method that turns a `ModelSpec` into a `Fit`."""
+
+    @abc.abstractmethod
+    def run(
+        self, spec: ModelSpec, key: Key[Array, ""], *, init: InitLike = None
+    ) -> Fit:
+        """Runs the method.
+
+        Args:
+            spec: the model with its data.
+            key: random key; the same key gives the same result.
+            init: where to start: None for the engine's own way, values by site (one
+                value for all members, or a leading axis of members), or a `Fit`.
+        """

@@ -1,0 +1,68 @@
+"""`Fit`: what every engine returns."""
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Key, PyTree, Shaped
+
+from ._model_spec import ModelSpec
+from ._status import MemberStatus
+
+if TYPE_CHECKING:
+    from ._engine import AbstractEngine
+
+type FitKind = Literal["draws", "points"]
+
+
+class Fit(eqx.Module):
+    """The result of an engine on a spec: the same for all of them.
+
+    Attributes:
+        engine: the engine with its settings.
+        spec: the model with its data.
+        key: the key of the run.
+        kind: `draws` of a posterior, or `points` (one for each member of an ensemble).
+        jacobian: whether log |Jacobian| was part of the density.
+        positions: unconstrained points, each leaf (chain, draw, ...).
+        draws: site -> (chain, draw, ...), constrained, deterministic sites included.
+            Members of an ensemble are chains.
+        stats: statistics by ArviZ's names, each (chain, draw).
+        status: how each chain or member ended.
+        history: traces of the run, such as `loss` (member, step).
+        warmup: the warm-up's `positions` and `stats`, if they were kept.
+        state: what `resume` goes on from.
+        timing: seconds by phase.
+    """
+
+    engine: "AbstractEngine"
+    spec: ModelSpec
+    key: Key[Array, ""]
+    kind: FitKind = eqx.field(static=True)
+    jacobian: bool = eqx.field(static=True)
+    positions: PyTree[Array]
+    draws: dict[str, Shaped[Array, "chain draw ..."]]
+    stats: dict[str, Shaped[Array, "chain draw"]]
+    status: tuple[MemberStatus, ...] = eqx.field(static=True)
+    history: dict[str, Array] = eqx.field(default_factory=dict)
+    warmup: dict[str, Any] | None = None
+    state: PyTree = None
+    timing: dict[str, float] = eqx.field(static=True, default_factory=dict)
+
+    def starts(self, n: int) -> PyTree[Array]:
+        """Picks `n` positions for another engine: the best members, or last draws."""
+        usable = [i for i, s in enumerate(self.status) if s.code.is_usable]
+        last = jax.tree.map(lambda leaf: leaf[:, -1], self.positions)
+        if self.kind == "points":
+            log_density = np.asarray(self.stats["lp"])[:, -1]
+            usable.sort(key=lambda i: -log_density[i])
+        if not usable:
+            raise ValueError(
+                "No member of the fit ended well, so none can be a start: "
+                + "; ".join(s.message for s in self.status[:3])
+                + ". Run it again from other starts (another key)."
+            )
+        chosen = jnp.asarray([usable[i % len(usable)] for i in range(n)])
+        return jax.tree.map(lambda leaf: leaf[chosen], last)

@@ -1,0 +1,118 @@
+"""Starts that the user gives: values by site, or an earlier fit."""
+
+from typing import TYPE_CHECKING, Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PyTree
+
+from .._checks import nearest
+from ._function_model import FunctionModel
+from ._model_spec import ModelSpec
+
+if TYPE_CHECKING:
+    from ._fit import Fit
+
+type InitLike = "Fit | PyTree | None"
+
+
+def given_positions(
+    owner: str, spec: ModelSpec, init: InitLike, n: int
+) -> PyTree[Array]:
+    """Returns `n` starting positions from values by site or from a fit.
+
+    Raises:
+        ValueError: naming the site, if it is unknown, missing, of the wrong shape, or
+            if its value lies outside the support.
+    """
+    from ._fit import Fit
+
+    if isinstance(init, Fit):
+        return init.starts(n)
+    if isinstance(spec.model, FunctionModel):
+        return _broadcast_params(spec, init, n)
+    values = _broadcast_values(owner, spec, init, n)
+    _check_support(spec, values)
+    return _unconstrain(spec, values)
+
+
+def _broadcast_values(
+    owner: str, spec: ModelSpec, init: dict[str, Any], n: int
+) -> dict[str, Array]:
+    known = spec.sites.coordinates
+    if not isinstance(init, dict):
+        raise TypeError(
+            f"`{owner}.run(init=...)` takes a dictionary of values by site or a `Fit`, "
+            f"and got {type(init).__name__}."
+        )
+    for name in init:
+        if name not in known:
+            raise ValueError(
+                f"`init` names `{name}`, which is no latent site; "
+                + nearest(name, known)
+            )
+    missing = [name for name in known if name not in init]
+    if missing:
+        raise ValueError(
+            f"`init` lacks the sites {missing}. Give a value for each of "
+            f"{list(known)}, or leave `init` out."
+        )
+    values = {}
+    for name in known:
+        shape = spec.sites[name].shape
+        if spec.sites[name].kind == "param" and not eqx.is_array_like(init[name]):
+            values[name] = jax.tree.map(lambda x: jnp.stack([x] * n), init[name])
+            continue
+        value = jnp.asarray(init[name], dtype=jnp.result_type(float))
+        if value.shape == shape:
+            value = jnp.broadcast_to(value, (n, *shape))
+        if value.shape != (n, *shape):
+            raise ValueError(
+                f"`init` has shape {value.shape} at site `{name}`, which needs {shape} "
+                f"for all members or {(n, *shape)} for one value each."
+            )
+        values[name] = value
+    return values
+
+
+def _broadcast_params(spec: ModelSpec, init: PyTree, n: int) -> PyTree[Array]:
+    position = spec.unconstrain(init)
+    prototype = jax.eval_shape(
+        lambda: spec.model.draw_start(jax.random.key(0), strategy="")
+    )
+
+    def fit(leaf: Array, like: jax.ShapeDtypeStruct) -> Array:
+        if leaf.shape == like.shape:
+            return jnp.broadcast_to(leaf, (n, *leaf.shape))
+        if leaf.shape == (n, *like.shape):
+            return leaf
+        raise ValueError(
+            f"`init` has a leaf of shape {leaf.shape} where the parameters have "
+            f"{like.shape}; give that shape, or {(n, *like.shape)}."
+        )
+
+    return jax.tree.map(fit, position, prototype)
+
+
+def _check_support(spec: ModelSpec, values: dict[str, Array]) -> None:
+    for name, mark in _support_violations(spec, values).items():
+        mask = np.asarray(mark)
+        if mask.any():
+            site = spec.sites[name]
+            value = np.asarray(values[name])[np.argwhere(mask)[0][0]]
+            raise ValueError(
+                f"`init` gives {value} at site `{name}`, which lies outside its "
+                f"support ({site.support}). Give a value inside it."
+            )
+
+
+@eqx.filter_jit
+def _support_violations(spec: ModelSpec, values: dict[str, Array]) -> dict[str, Array]:
+    return jax.vmap(spec.model.support_violations)(values)
+
+
+@eqx.filter_jit
+def _unconstrain(spec: ModelSpec, values: dict[str, Array]) -> PyTree[Array]:
+    return jax.vmap(spec.unconstrain)(values)
