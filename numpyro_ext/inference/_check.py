@@ -104,7 +104,9 @@ def raise_bad_start(spec: "ModelSpec", starts: Start, max_tries: int) -> None:
 def bad_arguments(spec: "ModelSpec") -> list[str]:
     """Names the arguments that hold NaN or inf, with the first index."""
     words = []
-    for name, value in named_arguments(spec):
+    for name, value in spec.model.arguments().items():
+        if not eqx.is_array(value):
+            continue
         array = np.asarray(value)
         if not np.issubdtype(array.dtype, np.floating) or np.isfinite(array).all():
             continue
@@ -113,13 +115,6 @@ def bad_arguments(spec: "ModelSpec") -> list[str]:
             f"The argument `{name}` holds {array[index]} at index {_index(index)}."
         )
     return words
-
-
-def named_arguments(spec: "ModelSpec") -> list[tuple[str, Array]]:
-    """Lists the array arguments of the model with their names."""
-    model = spec.model
-    named = dict(zip(model.argument_names(), model.args, strict=False)) | model.kwargs
-    return [(name, value) for name, value in named.items() if eqx.is_array(value)]
 
 
 def first_index(mask: np.ndarray) -> tuple[int, ...]:

@@ -8,10 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PyTree, Shaped
 
+from ._function_model import FunctionModel
 from ._model_spec import ModelSpec
 from ._status import MemberStatus
 
 if TYPE_CHECKING:
+    from xarray import DataTree
+
+    from ..diagnostics import Summary
     from ._engine import AbstractEngine
 
 type FitKind = Literal["draws", "points"]
@@ -66,3 +70,51 @@ class Fit(eqx.Module):
             )
         chosen = jnp.asarray([usable[i % len(usable)] for i in range(n)])
         return jax.tree.map(lambda leaf: leaf[chosen], last)
+
+    def params(self) -> PyTree:
+        """Returns the parameters of a `from_log_density` spec, stacked by member.
+
+        Each array has a leading axis of chain * draw; leaves that are no floating
+        arrays are as `init_fn` made them. Feed it to `ensemble_predict`.
+
+        Raises:
+            ValueError: for a spec of a NumPyro model, whose values are in `draws`.
+        """
+        if not isinstance(self.spec.model, FunctionModel):
+            raise ValueError(
+                "`params` is for `ModelSpec.from_log_density`; a NumPyro model has its "
+                "values in `fit.draws`, and predicts with `fit.predict(...)`."
+            )
+        flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), self.positions)
+        return self.spec.model.params(flat)
+
+    def predict(
+        self, *args: Any, key: Key[Array, ""] | None = None, **kwargs: Any
+    ) -> dict[str, Shaped[Array, "chain draw ..."]]:
+        """Draws new data from the model's law, one for each draw.
+
+        Args:
+            *args: the model's arguments at the new data; none at all means the data
+                of the fit. Observed sites are drawn, whether data are given or not.
+            key: random key; by default derived from the key of the run.
+            **kwargs: keyword arguments of the model.
+
+        Returns:
+            Observed and deterministic sites -> (chain, draw, ...).
+        """
+        key = jax.random.fold_in(self.key, 2) if key is None else key
+        return self.spec.predictive(key, self.draws, *args, **kwargs)
+
+    def summary(
+        self, *, sites: list[str] | None = None, ci_prob: float = 0.89
+    ) -> "Summary":
+        """Returns a table that prints; see `numpyro_ext.diagnostics.summarize`."""
+        from ..diagnostics import summarize
+
+        return summarize(self, sites=sites, ci_prob=ci_prob)
+
+    def to_datatree(self, **options: Any) -> "DataTree":
+        """Returns an ArviZ tree; see `numpyro_ext.diagnostics.to_datatree`."""
+        from ..diagnostics import to_datatree
+
+        return to_datatree(self, **options)

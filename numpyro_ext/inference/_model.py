@@ -104,12 +104,16 @@ class AbstractModel(eqx.Module):
 
     def argument(self, name: str) -> Any:
         """Returns the argument of this name, positional or keyword."""
-        if name in self.kwargs:
-            return self.kwargs[name]
-        names = self.argument_names()
-        if name in names and names.index(name) < len(self.args):
-            return self.args[names.index(name)]
+        arguments = self.arguments()
+        if name in arguments:
+            return arguments[name]
         raise ValueError(
-            f"`{name}` is no argument that was given; "
-            + nearest(name, (*names, *self.kwargs))
+            f"`{name}` is no argument that was given; " + nearest(name, arguments)
         )
+
+    def arguments(self) -> dict[str, Any]:
+        """Returns the arguments by name; extra positional ones get their index."""
+        names = self.argument_names()
+        extra = [f"args[{i}]" for i in range(len(names), len(self.args))]
+        positional = zip((*names, *extra), self.args, strict=False)
+        return dict(positional) | self.kwargs

@@ -15,7 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 from numpyro import handlers
-from numpyro.distributions import Delta
+from numpyro.distributions import (
+    Delta,
+    ExpandedDistribution,
+    Independent,
+    MaskedDistribution,
+)
 from numpyro.infer.util import helpful_support_errors
 from numpyro.primitives import Messenger
 
@@ -175,7 +180,12 @@ def _is_kept(site: Message) -> bool:
 
 def _read_site(site: Message) -> Site:
     if site["type"] == "deterministic":
-        return Site(site["name"], "deterministic", _shape(site["value"]))
+        return Site(
+            name=site["name"],
+            kind="deterministic",
+            shape=_shape(site["value"]),
+            plates=_plates(site),
+        )
     if site["type"] == "param":
         return Site(site["name"], "param", _shape(site["value"]))
     fn, shape = site["fn"], jnp.shape(site["value"])
@@ -196,12 +206,17 @@ def _read_site(site: Message) -> Site:
         event_dim=fn.event_dim,
         distribution=_law_name(fn),
         support=support_name(fn.support),
-        plates=tuple((f.name, f.size, f.dim) for f in site["cond_indep_stack"]),
+        plates=_plates(site),
     )
 
 
+def _plates(site: Message) -> tuple[tuple[str, int, int], ...]:
+    frames = site.get("cond_indep_stack", ())
+    return tuple((frame.name, frame.size, frame.dim) for frame in frames)
+
+
 def _law_name(fn: Any) -> str:
-    while type(fn).__name__ in ("ExpandedDistribution", "MaskedDistribution"):
+    while isinstance(fn, ExpandedDistribution | Independent | MaskedDistribution):
         fn = fn.base_dist
     return type(fn).__name__
 

@@ -1,0 +1,48 @@
+"""Names of dimensions: plates where there are plates, ArviZ's defaults elsewhere."""
+
+import numpy as np
+
+from ..inference import Site, Sites
+
+
+def site_dims(sites: Sites) -> dict[str, list[str]]:
+    """Names the batch axes of each site by its plates.
+
+    An axis whose length is not the plate's (a broadcast one) keeps ArviZ's default
+    name, and so do event axes. A plate with the name of a site gets `_dim` appended,
+    because a dimension and a variable cannot share a name.
+    """
+    return {site.name: _axes(site, sites) for site in sites if site.plates}
+
+
+def constant_dims(
+    sites: Sites, constant: dict[str, np.ndarray]
+) -> dict[str, list[str]]:
+    """Names axis 0 of a covariate by the one plate of data that has its length."""
+    plates = {
+        (name, size)
+        for site in sites
+        if site.kind == "observed"
+        for name, size, _ in site.plates
+    }
+    dims = {}
+    for name, value in constant.items():
+        fitting = [plate for plate, size in plates if value.shape[:1] == (size,)]
+        if len(fitting) == 1:
+            rest = [f"{name}_dim_{axis}" for axis in range(1, value.ndim)]
+            dims[name] = [_plate_dim(fitting[0], sites), *rest]
+    return dims
+
+
+def _axes(site: Site, sites: Sites) -> list[str]:
+    num_axes = len(site.shape)
+    axes = [f"{site.name}_dim_{axis}" for axis in range(num_axes)]
+    for name, size, dim in site.plates:
+        axis = num_axes - site.event_dim + dim
+        if 0 <= axis < num_axes and site.shape[axis] == size:
+            axes[axis] = _plate_dim(name, sites)
+    return axes
+
+
+def _plate_dim(name: str, sites: Sites) -> str:
+    return f"{name}_dim" if name in sites or name in ("chain", "draw") else name
