@@ -70,14 +70,15 @@ class ModelSpec(eqx.Module):
         batch: tuple[str, ...] | str | None = None,
         **kwargs: Any,
     ) -> None:
-        if not isinstance(model, AbstractModel):
+        if isinstance(model, AbstractModel):
+            self.model, self.sites = model, model.structure()
+        else:
             names = (observed,) if isinstance(observed, str) else observed
             names = None if names is None else tuple(names)
             args, kwargs = as_leaves(argument_names(model), args, kwargs)
-            model = NumPyroModel(model, args, kwargs, names)
-        self.model = model
-        self.sites = model.structure()
-        self.batch = read_batch(model, self.sites, batch)
+            wrapped = NumPyroModel(model, args, kwargs, names)
+            self.model, self.sites = wrapped.settled()
+        self.batch = read_batch(self.model, self.sites, batch)
         self.batch_scale = 1.0
 
     @classmethod

@@ -13,6 +13,7 @@ from .._checks import nearest
 from ._data import argument_names
 from ._model import AbstractModel
 from ._parts import Parts
+from ._replace import replace_fields
 from ._site_messages import (
     Message,
     coordinate_transform,
@@ -27,7 +28,7 @@ from ._site_messages import (
     unmasked_log_prob,
 )
 from ._sites import Sites
-from ._structure import read_structure
+from ._structure import hide_params, read_structure, replaced_params
 
 
 class NumPyroModel(AbstractModel):
@@ -50,6 +51,15 @@ class NumPyroModel(AbstractModel):
 
     def structure(self) -> Sites:
         return read_structure(self.model, self.args, self.kwargs, self.observed)
+
+    def settled(self) -> tuple["NumPyroModel", Sites]:
+        """Returns the model and its sites without the params that have no effect."""
+        sites = self.structure()
+        names = replaced_params(sites)
+        if not names:
+            return self, sites
+        model = replace_fields(self, model=hide_params(self.model, names))
+        return model, Sites(tuple(site for site in sites if site.name not in names))
 
     def check_position(self, position: PyTree[Array], sites: Sites) -> None:
         known = set(sites.coordinates)

@@ -4,7 +4,9 @@ Nothing is computed: the model runs on shapes. What no engine can run is refused
 with the name of the site, because later it would be a wrong number or a NaN.
 """
 
+import functools
 import inspect
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -36,6 +38,11 @@ from ._sites import Site, SiteKind, Sites
 
 # Dimensions of every ArviZ group: a site of this name could not be stored beside them.
 RESERVED_NAMES = ("chain", "draw")
+NEEDS_VALUES = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+)
 
 
 def read_structure(
@@ -65,7 +72,7 @@ def read_structure(
 
     try:
         eqx.filter_eval_shape(trace_on_shapes, args, kwargs)
-    except jax.errors.ConcretizationTypeError as error:
+    except NEEDS_VALUES as error:
         error.add_note(
             f"`{model_name(model)}` needs the value of an array while it is traced. "
             "Compute such numbers (sizes, unique labels) outside the model and pass "
@@ -118,16 +125,76 @@ def model_name(model: Callable[..., Any]) -> str:
 
 
 class _RefuseRandomness(Messenger):
-    """Refuses `numpyro.prng_key()`: a log density must give the same value twice."""
+    """Refuses `numpyro.prng_key()`: a log density must give the same value twice.
+
+    The initial value of a param may be random; it is asked for between the two
+    messages of the param.
+    """
+
+    def __init__(self, fn: Callable[..., Any]) -> None:
+        self.is_in_param = False
+        super().__init__(fn)
 
     def process_message(self, msg: Message) -> None:
-        if msg["type"] == "prng_key":
+        if msg["type"] == "param":
+            self.is_in_param = True
+        if msg["type"] == "prng_key" and not self.is_in_param:
             raise ValueError(
                 "The model asks for randomness with `numpyro.prng_key()`, so its log "
                 "density is not a function of its sites. Dropout and other stochastic "
                 "layers are the usual cause. Switch them off inside the model, or "
                 "draw them with `numpyro.sample`."
             )
+
+    def postprocess_message(self, msg: Message) -> None:
+        if msg["type"] == "param":
+            self.is_in_param = False
+
+
+class _HideParams(Messenger):
+    """Gives params their initial value and stops them from reaching other handlers."""
+
+    def __init__(self, fn: Callable[..., Any], names: tuple[str, ...]) -> None:
+        self.names = names
+        self.is_in_param = False
+        super().__init__(fn)
+
+    def process_message(self, msg: Message) -> None:
+        if msg["type"] == "param" and msg["name"] in self.names:
+            self.is_in_param = True
+            msg["stop"] = True
+        if msg["type"] == "prng_key" and self.is_in_param:
+            msg["value"] = jax.random.key(0)
+            msg["stop"] = True
+
+    def postprocess_message(self, msg: Message) -> None:
+        if msg["type"] == "param":
+            self.is_in_param = False
+
+
+def replaced_params(sites: Sites) -> tuple[str, ...]:
+    """Returns the params all of whose entries are drawn by latent sites.
+
+    `random_eqx_module("net", ...)` leaves a param `net$params` behind, and then draws
+    each of its arrays in a site `net/...`: the param has no effect.
+    """
+    replaced = []
+    for site in sites:
+        prefix = site.name.removesuffix("$params")
+        if site.kind != "param" or prefix == site.name:
+            continue
+        drawn = [s for s in sites if s.kind == "latent" and s.name.startswith(prefix)]
+        if sum(math.prod(s.shape) for s in drawn) >= math.prod(site.shape):
+            replaced.append(site.name)
+    return tuple(replaced)
+
+
+@functools.cache
+def hide_params(
+    model: Callable[..., Any], names: tuple[str, ...]
+) -> Callable[..., Any]:
+    """Hides params from every handler; cached, so that equal specs share programs."""
+    return _HideParams(model, names)
 
 
 def _place_zero(site: Message) -> Array | None:
@@ -225,7 +292,7 @@ def _shape(value: Any) -> tuple[int, ...]:
     leaves = jax.tree.leaves(value)
     if len(leaves) == 1:
         return jnp.shape(leaves[0])
-    return (sum(int(np.prod(jnp.shape(leaf))) for leaf in leaves),)
+    return (sum(math.prod(jnp.shape(leaf)) for leaf in leaves),)
 
 
 def _check_broadcast(site: Message) -> None:
@@ -243,7 +310,7 @@ def _check_broadcast(site: Message) -> None:
         raise ValueError(
             f"The data of site `{site['name']}` have shape {value_shape} under a "
             f"{_law_name(fn)} of shape {law_shape}: together they would be {joint}, "
-            f"{int(np.prod(joint))} terms instead of {int(np.prod(value_shape))}. The "
+            f"{math.prod(joint)} terms instead of {math.prod(value_shape)}. The "
             "usual cause is a column where a vector is meant: pass `y.ravel()` or "
             "`y[:, 0]`."
         )
