@@ -76,15 +76,20 @@ def _summarize_draws(
     fit: Fit, values: dict[str, np.ndarray], ci_prob: float
 ) -> Summary:
     tree = arviz_base.from_dict({"posterior": values}, check_conventions=False)
-    table = arviz_stats.summary(
-        tree, ci_prob=ci_prob, ci_kind="eti", round_to="none", kind="all"
-    )
+    # Entries that never move (the zeros of a Cholesky factor) have no R-hat: 0 / 0.
+    with np.errstate(invalid="ignore", divide="ignore"):
+        table = arviz_stats.summary(
+            tree, ci_prob=ci_prob, ci_kind="eti", round_to="none", kind="all"
+        )
     num_chains, num_draws = next(iter(values.values())).shape[:2]
     title = (
         f"{type(fit.engine).__name__}: {num_chains} chains of {num_draws} draws; "
         f"intervals are central and hold {ci_prob:.0%} of the draws"
     )
-    notes = list(_failures(fit))
+    notes = _failures(fit)
+    constant = [str(name) for name in table.index[table["sd"] == 0]]
+    if constant:
+        notes.append(f"All draws are equal, so there is no R-hat, at: {constant}.")
     divergences = int(np.sum(np.asarray(fit.stats.get("diverging", 0))))
     if divergences:
         notes.append(

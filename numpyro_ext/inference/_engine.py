@@ -25,3 +25,15 @@ class AbstractEngine(eqx.Module):
             init: where to start: None for the engine's own way, values by site (one
                 value for all members, or a leading axis of members), or a `Fit`.
         """
+
+    def resume(self, fit: Fit, num_samples: int) -> Fit:
+        """Goes on with a fit of this engine; samplers override it.
+
+        Raises:
+            ValueError: for an engine that has no chain to go on with.
+        """
+        raise ValueError(
+            f"{type(self).__name__} has no chain to resume for {num_samples} draws. "
+            f"Run again from its result: `engine.run(spec, key, init=fit)` (it is "
+            f"{fit.kind})."
+        )

@@ -1,5 +1,6 @@
 """`Fit`: what every engine returns."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import equinox as eqx
@@ -118,3 +119,33 @@ class Fit(eqx.Module):
         from ..diagnostics import to_datatree
 
         return to_datatree(self, **options)
+
+    def save(self, path: str | Path) -> None:
+        """Writes draws, statistics, status and state to one `.npz` file.
+
+        Raises:
+            OSError: if the folder is missing or cannot be written.
+        """
+        from ._storage import save_fit
+
+        save_fit(self, path)
+
+    @staticmethod
+    def load(path: str | Path, spec: ModelSpec, engine: "AbstractEngine") -> "Fit":
+        """Reads a saved fit; the spec and engine of its run are code, so they are given.
+
+        Raises:
+            ValueError: if the file is damaged, is a pickle, or belongs to other data,
+                sites or another engine.
+        """
+        from ._storage import load_fit
+
+        return load_fit(path, spec, engine)
+
+    def resume(self, num_samples: int) -> "Fit":
+        """Goes on for `num_samples` draws: the same draws as one longer run.
+
+        Raises:
+            ValueError: if the engine has no draws to go on with.
+        """
+        return self.engine.resume(self, num_samples)
