@@ -14,7 +14,7 @@ from jaxtyping import Array, Key, PyTree
 
 from .._checks import check_positive_int
 from ..inference import Fit, ModelSpec
-from ._dims import constant_dims, site_dims
+from ._dims import constant_dims, site_dims, variable_name
 
 # Points whose log likelihood is taken at once; bounds memory at this many data copies.
 LOG_LIKELIHOOD_CHUNK = 128
@@ -39,6 +39,9 @@ def to_datatree(
     group, so that LOO, which means nothing for them, cannot be taken by mistake, and
     `posterior_predictive` has several replicates for each member.
 
+    A variable has the name of its site, with `.` for `/` (`net/bias` of a random
+    module becomes `net.bias`): names with a slash are paths in a tree.
+
     Args:
         fit: the result of an engine.
         posterior_predictive: whether to draw replicated data.
@@ -60,23 +63,23 @@ def to_datatree(
     spec = fit.spec
     key = jax.random.fold_in(fit.key, 1) if key is None else key
     groups: dict[str, dict[str, np.ndarray]] = {
-        "posterior": _to_numpy(fit.draws),
-        "sample_stats": _to_numpy(fit.stats),
+        "posterior": to_numpy(fit.draws),
+        "sample_stats": to_numpy(fit.stats),
     }
-    observed = _to_numpy(_observed_data(spec, _first_position(fit)))
+    observed = to_numpy(_observed_data(spec, _first_position(fit)))
     if posterior_predictive and observed:
         replicates = num_replicates or (NUM_REPLICATES if fit.kind == "points" else 1)
         check_positive_int("to_datatree", "num_replicates", replicates)
         groups["posterior_predictive"] = _replicate(fit, key, replicates, observed)
     dropped: dict[str, np.ndarray] = {}
     if log_likelihood and fit.kind == "draws" and observed:
-        pointwise = _to_numpy(_pointwise(spec, fit.positions))
+        pointwise = to_numpy(_pointwise(spec, fit.positions))
         groups["log_likelihood"], dropped = _drop_masked(pointwise)
     if num_prior_draws:
         groups |= _prior_groups(spec, jax.random.fold_in(key, 1), num_prior_draws)
     if fit.warmup is not None:
-        groups["warmup_posterior"] = _to_numpy(fit.warmup["draws"])
-        groups["warmup_sample_stats"] = _to_numpy(fit.warmup["stats"])
+        groups["warmup_posterior"] = to_numpy(fit.warmup["draws"])
+        groups["warmup_sample_stats"] = to_numpy(fit.warmup["stats"])
     if observed:
         groups["observed_data"] = observed
     constant = _constant_data(spec, observed)
@@ -121,13 +124,14 @@ def _build(
     return tree
 
 
-def _to_numpy(values: dict[str, Any]) -> dict[str, np.ndarray]:
+def to_numpy(values: dict[str, Any]) -> dict[str, np.ndarray]:
     """Turns arrays into NumPy's; a pytree (the weights of a module) into its leaves."""
     named = {}
     for name, value in values.items():
         leaves = jax.tree_util.tree_leaves_with_path(value)
         for path, leaf in leaves:
-            named[name + jax.tree_util.keystr(path)] = np.asarray(leaf)
+            variable = variable_name(name) + jax.tree_util.keystr(path)
+            named[variable] = np.asarray(leaf)
     return named
 
 
@@ -141,7 +145,8 @@ def _replicate(
     draws = {name: fit.draws[name] for name in fit.spec.sites.coordinates}
     repeated = jax.tree.map(lambda x: jnp.repeat(x, replicates, axis=1), draws)
     drawn = fit.spec.predictive(key, repeated)
-    return {name: np.asarray(drawn[name]) for name in drawn if name in observed}
+    named = to_numpy(drawn)
+    return {name: named[name] for name in named if name in observed}
 
 
 def _drop_masked(
@@ -162,8 +167,8 @@ def _drop_masked(
 def _prior_groups(
     spec: ModelSpec, key: Key[Array, ""], n: int
 ) -> dict[str, dict[str, np.ndarray]]:
-    drawn = {k: v[None] for k, v in _to_numpy(spec.prior_predictive(key, n)).items()}
-    observed = spec.sites.names("observed")
+    drawn = {k: v[None] for k, v in to_numpy(spec.prior_predictive(key, n)).items()}
+    observed = [variable_name(name) for name in spec.sites.names("observed")]
     return {
         "prior": {k: v for k, v in drawn.items() if k not in observed},
         "prior_predictive": {k: v for k, v in drawn.items() if k in observed},

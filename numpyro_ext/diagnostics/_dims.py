@@ -12,7 +12,12 @@ def site_dims(sites: Sites) -> dict[str, list[str]]:
     name, and so do event axes. A plate with the name of a site gets `_dim` appended,
     because a dimension and a variable cannot share a name.
     """
-    return {site.name: _axes(site, sites) for site in sites if site.plates}
+    return {variable_name(s.name): _axes(s, sites) for s in sites if s.plates}
+
+
+def variable_name(site: str) -> str:
+    """Returns the name of a site in a tree, where a slash would be a path."""
+    return site.replace("/", ".")
 
 
 def constant_dims(
@@ -36,7 +41,7 @@ def constant_dims(
 
 def _axes(site: Site, sites: Sites) -> list[str]:
     num_axes = len(site.shape)
-    axes = [f"{site.name}_dim_{axis}" for axis in range(num_axes)]
+    axes = [f"{variable_name(site.name)}_dim_{axis}" for axis in range(num_axes)]
     for name, size, dim in site.plates:
         axis = num_axes - site.event_dim + dim
         if 0 <= axis < num_axes and site.shape[axis] == size:
@@ -45,4 +50,5 @@ def _axes(site: Site, sites: Sites) -> list[str]:
 
 
 def _plate_dim(name: str, sites: Sites) -> str:
-    return f"{name}_dim" if name in sites or name in ("chain", "draw") else name
+    is_taken = name in sites or name in ("chain", "draw")
+    return variable_name(f"{name}_dim" if is_taken else name)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from .._checks import nearest
 from ..inference import Fit
-from ._datatree import _to_numpy
+from ._datatree import to_numpy
 
 CI_PROB = 0.89
 
@@ -66,7 +66,7 @@ def summarize(
             raise ValueError(
                 f"The fit has no site `{name}`; {nearest(name, fit.draws)}"
             )
-    values = _to_numpy({name: fit.draws[name] for name in names})
+    values = to_numpy({name: fit.draws[name] for name in names})
     if fit.kind == "points":
         return _summarize_points(fit, values)
     return _summarize_draws(fit, values, ci_prob)
