@@ -1,6 +1,10 @@
 """One model, one log density, every engine."""
 
+from ._constrain import constrain_draws as constrain_draws
+from ._engine import AbstractEngine as AbstractEngine
 from ._fit import Fit as Fit
+from ._init_values import InitLike as InitLike
+from ._init_values import starting_positions as starting_positions
 from ._model_spec import ModelSpec as ModelSpec
 from ._parts import Parts as Parts
 from ._sites import Site as Site

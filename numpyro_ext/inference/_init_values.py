@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, Key, PyTree
 
 from .._checks import nearest
 from ._function_model import FunctionModel
@@ -16,6 +16,24 @@ if TYPE_CHECKING:
     from ._fit import Fit
 
 type InitLike = "Fit | PyTree | None"
+
+
+def starting_positions(
+    engine: eqx.Module,
+    spec: ModelSpec,
+    key: Key[Array, ""],
+    init: InitLike,
+    n: int,
+) -> PyTree[Array]:
+    """Returns `n` starting positions: drawn from the prior, or as `init` says.
+
+    Raises:
+        InitializationError: if no start has a finite log density and gradient.
+        ValueError: naming the site, if `init` does not fit.
+    """
+    if init is None:
+        return spec.init(jax.random.fold_in(key, 0), n)
+    return given_positions(type(engine).__name__, spec, init, n)
 
 
 def given_positions(
