@@ -1,0 +1,15 @@
+"""One NumPyro model, many inference engines, one ArviZ tree."""
+
+from ._guard import refuse_mixed_install
+
+# Before anything else is imported, so that the reader sees the cause first.
+refuse_mixed_install()
+
+from importlib.metadata import PackageNotFoundError, version
+
+# Public names, one line each: `from .inference import ModelSpec as ModelSpec`.
+
+try:
+    __version__ = version("numpyro-ext-suite")
+except PackageNotFoundError:  # a checkout on the path that nobody installed
+    __version__ = "0+unknown"

@@ -1,0 +1,1 @@
+"""From a fit to an ArviZ tree, goodness of fit and calibration."""

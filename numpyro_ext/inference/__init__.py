@@ -1,0 +1,1 @@
+"""One model specification, and the engines that fit it."""
