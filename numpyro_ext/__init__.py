@@ -1,0 +1,16 @@
+"""One NumPyro model, many inference engines, one ArviZ tree."""
+
+from ._guard import refuse_mixed_install
+
+# Before anything else is imported, so that the reader sees the cause first.
+refuse_mixed_install()
+
+from importlib.metadata import PackageNotFoundError, version
+
+from .inference import Fit as Fit
+from .inference import ModelSpec as ModelSpec
+
+try:
+    __version__ = version("numpyro-ext-suite")
+except PackageNotFoundError:  # a checkout on the path that nobody installed
+    __version__ = "0+unknown"
