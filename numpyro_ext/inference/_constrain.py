@@ -13,7 +13,7 @@ CHUNK = 256
 @eqx.filter_jit
 def constrain_draws(
     spec: ModelSpec, positions: PyTree[Array]
-) -> dict[str, Shaped[Array, "chain draw ..."]]:
+) -> dict[str, PyTree[Shaped[Array, "chain draw ..."]]]:
     """Maps points (chain, draw, ...) to values by site, deterministic ones included."""
     num_chains, num_draws = jax.tree.leaves(positions)[0].shape[:2]
 

@@ -57,7 +57,7 @@ def given_positions(
 
 
 def _broadcast_values(
-    owner: str, spec: ModelSpec, init: dict[str, Any], n: int
+    owner: str, spec: ModelSpec, init: Any, n: int
 ) -> dict[str, Array]:
     known = spec.sites.coordinates
     if not isinstance(init, dict):

@@ -14,7 +14,7 @@ import pytest
 from numpyro_ext.inference import Fit, MemberStatus, ModelSpec, Status
 from numpyro_ext.inference._engine import AbstractEngine
 
-from .zoo import IGNORED_WARNINGS, ZOO, X, Y, linear
+from .zoo import IGNORED_WARNINGS, ZOO, X, Y
 
 pytestmark = pytest.mark.filterwarnings(IGNORED_WARNINGS)
 
@@ -139,8 +139,8 @@ def test_summary_states_its_interval_and_is_arviz_own():
     assert "mean" in fit.summary(sites=["mean"]).table.columns
     with pytest.raises(ValueError, match=r"no site `nois`; did you mean `noise`"):
         fit.summary(sites=["nois"])
-    with pytest.raises(ValueError, match=r"ci_prob=95"):
-        fit.summary(ci_prob=95)
+    with pytest.raises(ValueError, match=r"ci_prob=95.0"):
+        fit.summary(ci_prob=95.0)
 
 
 def test_predict_takes_new_arguments_or_none():
