@@ -7,8 +7,16 @@ refuse_mixed_install()
 
 from importlib.metadata import PackageNotFoundError, version
 
+from .inference import EarlyStopping as EarlyStopping
+from .inference import EnsembleMAP as EnsembleMAP
+from .inference import EnsembleState as EnsembleState
 from .inference import Fit as Fit
 from .inference import ModelSpec as ModelSpec
+from .inference import ensemble_init as ensemble_init
+from .inference import ensemble_loss as ensemble_loss
+from .inference import ensemble_predict as ensemble_predict
+from .inference import ensemble_step as ensemble_step
+from .inference import modes as modes
 
 try:
     __version__ = version("numpyro-ext-suite")

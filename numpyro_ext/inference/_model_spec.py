@@ -163,11 +163,11 @@ class ModelSpec(eqx.Module):
             prior_weight: weight of the prior; a Python 0 leaves it out, for maximum
                 likelihood even where the prior is zero.
         """
-        log_likelihood, log_prior, log_det = self.parts(position)
-        total = likelihood_weight * log_likelihood
-        if not (isinstance(prior_weight, int | float) and prior_weight == 0):
-            total = total + prior_weight * log_prior
-        return total + log_det if jacobian else total
+        return self.parts(position).weigh(
+            jacobian=jacobian,
+            likelihood_weight=likelihood_weight,
+            prior_weight=prior_weight,
+        )
 
     def pointwise_log_likelihood(
         self, position: PyTree[Array]
