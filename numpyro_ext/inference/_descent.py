@@ -12,6 +12,11 @@ from ._early_stopping import EarlyStopping, Watch, look, start_watch
 from ._model_spec import ModelSpec
 from ._objective import Loss, Weight, batch_loss, full_loss
 
+# A line search at the floor of rounding fails at every step, and each failure costs it
+# many evaluations; one or two failures also happen on the way.
+MAX_STALLS = 5
+ROUNDING = 8.0
+
 
 class Cause(enum.IntEnum):
     """Why a member stopped moving."""
@@ -95,6 +100,7 @@ class Member(eqx.Module):
         kept_loss: the loss there.
         cause: why it stopped, as `Cause`; `NONE` while it moves.
         watch: what early stopping remembers, if it is asked for.
+        num_stalls: steps without a real fall, for line searches on a full loss.
     """
 
     position: PyTree[Array]
@@ -103,6 +109,7 @@ class Member(eqx.Module):
     kept_loss: Float[Array, ""]
     cause: Int[Array, ""]
     watch: Watch | None
+    num_stalls: Int[Array, ""] | None
 
 
 def start_member(
@@ -110,6 +117,7 @@ def start_member(
 ) -> Member:
     """Returns a member at its start, not evaluated yet."""
     loss = jax.eval_shape(objective.full(), position)
+    can_settle = objective.batch_size is None and descent.searches_lines(position)
     return Member(
         position=position,
         opt_state=descent.optimizer.init(position),
@@ -117,6 +125,7 @@ def start_member(
         kept_loss=jnp.asarray(jnp.inf, loss.dtype),
         cause=jnp.asarray(Cause.NONE, jnp.int32),
         watch=start_watch(loss.dtype) if descent.early_stopping else None,
+        num_stalls=jnp.zeros((), jnp.int32) if can_settle else None,
     )
 
 
@@ -144,11 +153,10 @@ def step_member(
     if descent.in_widths:
         updates = jax.tree.map(jnp.multiply, updates, objective.widths)
     position = optax.apply_updates(member.position, updates)
+    num_stalls = _count_stalls(member, value)
     cause = is_done * Cause.STOPPED_EARLY
-    if objective.batch_size is None and descent.searches_lines(position):
-        # A line search that finds nothing better would fail again at every step.
-        is_settled = ~_differ(position, member.position)
-        cause = jnp.where(is_settled & ~is_done, Cause.SETTLED, cause)
+    if num_stalls is not None:
+        cause = jnp.where(num_stalls >= MAX_STALLS, Cause.SETTLED, cause)
     failure = 2 - value_is_finite  # NONFINITE_VALUE or NONFINITE_GRADIENT
     cause = jnp.where(is_usable, cause, failure)
     # Without a barrier, XLA computes the scalar again in the loop over each leaf.
@@ -165,6 +173,7 @@ def step_member(
         kept_loss=kept_loss,
         cause=jnp.where(is_active, cause, member.cause).astype(jnp.int32),
         watch=watch,
+        num_stalls=num_stalls,
     )
     return new, jnp.where(is_active & value_is_finite, value, jnp.nan)
 
@@ -241,6 +250,10 @@ def _judge(
     return watch, is_best if stopping.restore_best else yes, is_done
 
 
-def _differ(a: PyTree[Array], b: PyTree[Array]) -> Bool[Array, ""]:
-    marks = jax.tree.map(lambda x, y: jnp.any(x != y), a, b)
-    return jax.tree.reduce(jnp.logical_or, marks)
+def _count_stalls(member: Member, value: Float[Array, ""]) -> Int[Array, ""] | None:
+    """Counts the steps since the loss fell by more than its rounding error."""
+    if member.num_stalls is None:
+        return None
+    rounding = ROUNDING * jnp.finfo(value.dtype).eps * jnp.abs(value)
+    has_fallen = value < member.kept_loss - rounding
+    return jnp.where(has_fallen, 0, member.num_stalls + 1)

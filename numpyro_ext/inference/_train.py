@@ -134,7 +134,17 @@ def choose_group(
         return 1
     loss = objective.at_step(jax.random.key(0), jnp.asarray(0))
     step_bytes = intermediate_bytes(jax.value_and_grad(loss), position)
-    return group_size(program.layout, program.num_members, step_bytes)
+    shared_bytes = 0
+    if program.batch_size is None:
+        data = eqx.filter(
+            (objective.spec.model.args, objective.spec.model.kwargs), eqx.is_array
+        )
+        shared_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(data))
+        if objective.rows is not None:
+            shared_bytes *= objective.rows / objective.spec.batch.num_rows
+    return group_size(
+        program.layout, program.num_members, step_bytes, int(shared_bytes)
+    )
 
 
 def _train_group(

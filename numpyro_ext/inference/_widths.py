@@ -19,18 +19,24 @@ def prior_widths(spec: ModelSpec, key: Key[Array, ""]) -> PyTree[Array]:
     standard deviation of a normal prior; it is finite for Cauchy ones. It is 1 where
     there is no prior: for params and for specs of a plain function.
     """
-    keys = jax.random.split(key, 2 * NUM_PAIRS)
 
     def draw(key: Key[Array, ""]) -> PyTree[Array]:
         return spec.model.draw_start(key, strategy="prior")
 
-    def width(draws: Array) -> Array:
-        distance = jnp.abs(draws[:NUM_PAIRS] - draws[NUM_PAIRS:])
-        mean = jnp.exp(jnp.mean(jnp.log(distance), axis=0)) / NORMAL_DISTANCE
-        is_width = (mean > 0) & jnp.isfinite(mean)
-        return jnp.where(is_width, mean, 1.0).astype(draws.dtype)
-
+    shapes = jax.eval_shape(draw, key)
     if not isinstance(spec.model, NumPyroModel):
-        shapes = jax.eval_shape(draw, key)
         return jax.tree.map(lambda x: jnp.ones(x.shape, x.dtype), shapes)
-    return jax.tree.map(width, jax.vmap(draw)(keys))
+
+    # One pair after another: all at once would be the largest array of a training.
+    def add(total: PyTree[Array], key: Key[Array, ""]) -> tuple[PyTree[Array], None]:
+        one, other = (draw(k) for k in jax.random.split(key))
+        distance = jax.tree.map(lambda a, b: jnp.log(jnp.abs(a - b)), one, other)
+        return jax.tree.map(jnp.add, total, distance), None
+
+    def width(total: Array) -> Array:
+        mean = jnp.exp(total / NUM_PAIRS) / NORMAL_DISTANCE
+        return jnp.where((mean > 0) & jnp.isfinite(mean), mean, 1.0)
+
+    nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    total, _ = jax.lax.scan(add, nothing, jax.random.split(key, NUM_PAIRS))
+    return jax.tree.map(width, total)
