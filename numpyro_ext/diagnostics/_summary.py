@@ -88,7 +88,7 @@ def _summarize_draws(
     )
     notes = _failures(fit)
     table = pd.DataFrame(frame)
-    constant = [str(name) for name in table.index[table["sd"] == 0]]
+    constant = [str(name) for name, sd in table["sd"].items() if sd == 0.0]
     if constant:
         notes.append(f"All draws are equal, so there is no R-hat, at: {constant}.")
     divergences = int(np.sum(np.asarray(fit.stats.get("diverging", 0))))
