@@ -1,4 +1,4 @@
-"""What the site needs beyond its plugins: executed notebooks, and formulas as MathML."""
+"""Beyond what the plugins do: executed notebooks, and formulas as MathML."""
 
 import hashlib
 import html
