@@ -35,6 +35,7 @@ def on_config(config: MkDocsConfig) -> None:
     pages = [f"notebooks/{path.stem}.md" for path in notebooks()]
     if pages and config.nav is not None:
         config.nav.insert(1, {"Notebooks": pages})
+        config.watch.append(str(ROOT / "notebooks"))
 
 
 def on_files(files: Files, *, config: MkDocsConfig) -> None:
