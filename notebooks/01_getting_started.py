@@ -32,7 +32,7 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 
-from numpyro_ext import NUTS, EnsembleMAP, ModelSpec
+from numpyro_ext import NUTS, EnsembleMAP, ModelSpec, modes
 from numpyro_ext.datasets import engel
 
 PICTURES = Path("build/quickstart")
@@ -96,7 +96,7 @@ map_fit = EnsembleMAP(num_members=16).run(spec, jax.random.key(1))
 print(map_fit.summary())
 
 # %%
-print(map_fit.modes())
+print(modes(map_fit))
 
 # %% [markdown]
 # ## Engine two: NUTS

@@ -136,11 +136,14 @@ class ModelSpec(eqx.Module):
         Raises:
             ValueError: if the position lacks a site or names an unknown one.
         """
+        rows, others = self._split_parts(position)
+        return jax.tree.map(lambda r, o: o + self.batch_scale * r, rows, others)
+
+    def _split_parts(self, position: PyTree[Array]) -> tuple[Parts, Parts]:
+        """Returns the parts of the sites that follow the batch, and of the others."""
         self.model.check_position(position, self.sites)
-        batch_sites = self.batch.sites if self.batch else ()
-        return self.model.parts(
-            position, batch_sites=batch_sites, batch_scale=self.batch_scale
-        )
+        row_sites = self.batch.sites if self.batch else ()
+        return self.model.parts(position, row_sites=row_sites)
 
     def log_density(
         self,
@@ -160,11 +163,11 @@ class ModelSpec(eqx.Module):
             prior_weight: weight of the prior; a Python 0 leaves it out, for maximum
                 likelihood even where the prior is zero.
         """
-        log_likelihood, log_prior, log_det = self.parts(position)
-        total = likelihood_weight * log_likelihood
-        if not (isinstance(prior_weight, int | float) and prior_weight == 0):
-            total = total + prior_weight * log_prior
-        return total + log_det if jacobian else total
+        return self.parts(position).weigh(
+            jacobian=jacobian,
+            likelihood_weight=likelihood_weight,
+            prior_weight=prior_weight,
+        )
 
     def pointwise_log_likelihood(
         self, position: PyTree[Array]
@@ -279,7 +282,8 @@ class ModelSpec(eqx.Module):
     def minibatch(self, indices: Int[Array, " b"]) -> "ModelSpec":
         """Returns the spec on these rows, its likelihood scaled by N / B.
 
-        Only the observed sites that follow the rows are scaled. The cost is O(B).
+        Only the observed and factor sites that follow the rows are scaled. The cost is
+        O(B).
 
         Raises:
             ValueError: if the spec has no `batch`.
