@@ -191,10 +191,9 @@ def network_model(x, y=None):
     sizes = [(1, HIDDEN), (HIDDEN, HIDDEN), (HIDDEN, 1)]
     h = x[:, None]
     for i, (width_in, width_out) in enumerate(sizes):
-        spread = 1.0 / np.sqrt(width_in) if i else 1.0
         weight = numpyro.sample(
             f"weight{i}",
-            dist.Normal(0.0, spread).expand([width_in, width_out]).to_event(2),
+            dist.Normal(0.0, 1.0).expand([width_in, width_out]).to_event(2),
         )
         bias = numpyro.sample(
             f"bias{i}", dist.Normal(0.0, 1.0).expand([width_out]).to_event(1)
@@ -246,16 +245,20 @@ scores["NumPyro, by hand"] = judge(predictions["NumPyro, by hand"])
 # %% [markdown]
 # ## No loop: `EnsembleMAP`
 #
-# Starts come from the prior, the loop is one compiled program, each member has a status
-# of its own, and predictions need no second forward pass written by hand. Training of
-# networks stops on purpose before the mode, so `tolerance=None` asks for no verdict on
-# convergence.
+# The loop is one compiled program, each member has a status of its own, and predictions
+# need no second forward pass written by hand. Training of networks stops on purpose
+# before the mode, so `tolerance=None` asks for no verdict on convergence.
+#
+# By default members start at draws from the prior. For a network that is a poor place:
+# 32 unit weights into each `tanh` saturate it, and its gradient is gone. So the starts
+# are given here, the same smaller draws as above.
 
 # %%
+starts = jax.vmap(draw_position)(jax.random.split(jax.random.key(0), MEMBERS))
 engine = EnsembleMAP(num_members=MEMBERS, num_steps=STEPS, tolerance=None)
-for label in ("first run, compiles", "second run, other key"):
+for label in ("first run, compiles", "second run"):
     begin = time.perf_counter()
-    fit = engine.run(spec, jax.random.key(len(label)))
+    fit = engine.run(spec, jax.random.key(1), init=starts)
     print(f"{label}: {time.perf_counter() - begin:.1f} s")
 predictions["EnsembleMAP"] = np.asarray(fit.predict(x_test)["mean"])[:, 0]
 scores["EnsembleMAP"] = judge(predictions["EnsembleMAP"])
