@@ -7,6 +7,10 @@ refuse_mixed_install()
 
 from importlib.metadata import PackageNotFoundError, version
 
+from ._checks import ConvergenceWarning as ConvergenceWarning
+from ._checks import DivergenceWarning as DivergenceWarning
+from ._checks import InitializationError as InitializationError
+from .inference import NUTS as NUTS
 from .inference import EarlyStopping as EarlyStopping
 from .inference import EnsembleMAP as EnsembleMAP
 from .inference import EnsembleState as EnsembleState

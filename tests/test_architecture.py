@@ -56,9 +56,15 @@ def imports(name: str, path: Path, nodes: Iterator[ast.AST]) -> Iterator[str]:
 
 
 def at_import(node: ast.AST) -> Iterator[ast.AST]:
-    """What runs when the module is imported: everything outside functions."""
+    """What runs when the module is imported: no functions, no `if TYPE_CHECKING:`."""
     for child in ast.iter_child_nodes(node):
-        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+        is_for_types = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(
+            child.test
+        )
+        is_function = isinstance(
+            child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+        )
+        if not is_for_types and not is_function:
             yield child
             yield from at_import(child)
 

@@ -4,7 +4,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 import pytest
+from jaxtyping import TypeCheckError
+
+from numpyro_ext.datasets import Engel
 
 SEEN = set()
 
@@ -37,3 +41,8 @@ def test_strict_promotion_refuses_a_change_of_rank(strict_promotion):
 
 def test_promotion_is_free_elsewhere():
     assert (jnp.ones((3, 2)) + jnp.ones(2, jnp.int32)).shape == (3, 2)
+
+
+def test_annotated_shapes_are_checked():
+    with pytest.raises(TypeCheckError, match="food_expenditure"):
+        Engel(income=np.zeros(3), food_expenditure=np.zeros(4))

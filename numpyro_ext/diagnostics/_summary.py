@@ -88,7 +88,8 @@ def _summarize_draws(
     )
     notes = _failures(fit)
     table = pd.DataFrame(frame)
-    constant = [str(name) for name in table.index[table["sd"] == 0]]
+    is_constant = np.asarray(table["sd"], dtype=float) == 0.0
+    constant = [str(name) for name in np.asarray(table.index)[is_constant]]
     if constant:
         notes.append(f"All draws are equal, so there is no R-hat, at: {constant}.")
     divergences = int(np.sum(np.asarray(fit.stats.get("diverging", 0))))

@@ -16,6 +16,7 @@ from ._model_spec import ModelSpec as ModelSpec
 from ._modes import Mode as Mode
 from ._modes import Modes as Modes
 from ._modes import modes as modes
+from ._nuts import NUTS as NUTS
 from ._parts import Parts as Parts
 from ._sites import Site as Site
 from ._sites import Sites as Sites

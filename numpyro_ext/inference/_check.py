@@ -100,6 +100,18 @@ def raise_bad_start(spec: "ModelSpec", starts: Start, max_tries: int) -> None:
     raise InitializationError(" ".join(words))
 
 
+def refuse_params(engine: str, spec: "ModelSpec") -> None:
+    """Raises if the model has params: they have no prior, so no posterior either."""
+    params = spec.sites.names("param")
+    if params:
+        raise ValueError(
+            f"{engine} samples, and the params {list(params)} have no prior. Give them "
+            "one (`random_eqx_module`, `numpyro.sample`), hold them fixed with "
+            "`numpyro.handlers.substitute(model, data={...})`, or optimise them with "
+            "`EnsembleMAP`."
+        )
+
+
 def bad_arguments(spec: "ModelSpec") -> list[str]:
     """Names the arguments that hold NaN or inf, with the first index."""
     words = []

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
+from jaxtyping import Array
 
 from .._checks import OWN_FRAMES, ConvergenceWarning, InitializationError
 from ._check import bad_arguments
@@ -137,5 +138,5 @@ def _boundary(spec: ModelSpec, trained: Trained, bad: list[int]) -> str:
     return words
 
 
-def _order(value: np.ndarray) -> float:
+def _order(value: Array) -> float:
     return float(value) if np.isfinite(value) else -1.0

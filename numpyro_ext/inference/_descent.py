@@ -212,7 +212,9 @@ def _evaluate(
     state = member.opt_state
     # A line search may leave the value and gradient of the point where it ended.
     if objective.batch_size is None and optax.tree.get(state, "grad") is not None:
-        return optax.value_and_grad_from_state(loss)(member.position, state=state)
+        value_and_grad = optax.value_and_grad_from_state(loss)
+        value, grad = value_and_grad(member.position, state=state)
+        return jnp.asarray(value), grad
     return jax.value_and_grad(loss)(member.position)
 
 

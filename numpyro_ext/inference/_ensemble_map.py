@@ -45,6 +45,12 @@ class EnsembleMAP(AbstractEngine):
     functions, told apart by identity: keep the engine, or at least the optimizer, to
     keep what was compiled.
 
+    The `Fit` is of kind `points`, members as chains, each at its best point (with
+    mini-batches, its last). Its `stats` are `lp` (the density that was climbed),
+    `log_likelihood`, `log_prior`, `loss`, `gradient_norm`, `relative_gradient` and
+    `num_steps`, all on all rows; `history["loss"]` is the loss before each step, NaN
+    after a member stopped.
+
     Args:
         num_members: members of the ensemble.
         num_steps: the most updates of a member.
@@ -70,13 +76,6 @@ class EnsembleMAP(AbstractEngine):
             gradient and $s_i$ the prior width up to 1, is at most this. None asks for
             no verdict, as for networks that are stopped long before their mode.
         progress: whether to show a bar over groups of members.
-
-    Returns:
-        A `Fit` of kind `points`, members as chains. Each member is at its best point:
-        the last one with mini-batches. Its `stats` are `lp` (the density that was
-        climbed), `log_likelihood`, `log_prior`, `loss`, `gradient_norm`,
-        `relative_gradient` and `num_steps`, all on all rows; `history["loss"]` is the
-        loss before each step, NaN after a member stopped.
 
     Raises:
         ValueError: naming the setting and its value.

@@ -13,9 +13,10 @@ from ._function_model import FunctionModel
 from ._model_spec import ModelSpec
 
 if TYPE_CHECKING:
-    from ._fit import Fit
+    pass
 
-type InitLike = "Fit | PyTree | None"
+# A `Fit`, values by site, or the parameters of a `from_log_density` spec.
+type InitLike = PyTree | None
 
 
 def starting_positions(

@@ -1,6 +1,6 @@
 """Starting points with a finite log density and a finite gradient."""
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from ._model_spec import ModelSpec
 
 StartStrategy = Literal["prior", "uniform"]
+START_STRATEGIES = get_args(StartStrategy)
 
 
 class Start(NamedTuple):
