@@ -239,7 +239,6 @@ def _find_start(spec: "ModelSpec", key: Key[Array, ""]) -> Start:
         strategy="prior",
         num_candidates=1,
         max_tries=MAX_TRIES,
-        jacobian=True,
     )
 
 

@@ -332,7 +332,6 @@ def _find_starts(
             strategy=strategy,
             num_candidates=num_candidates,
             max_tries=max_tries,
-            jacobian=True,
         )
 
     return jax.vmap(find)(keys)

@@ -328,6 +328,7 @@ def _raise_starts(spec: ModelSpec, done: list[ChainOutput]) -> None:
     starts = Start(
         position=jax.vmap(unravel)(stacked.position),
         log_density=stacked.log_density,
+        grad=stacked.grad,
         is_finite=stacked.start_is_finite,
         data_are_valid=stacked.data_are_valid,
     )

@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int, Integer, Key, PyTree
 
 from .._compat import EuclideanMetric, nuts_transition
 from ._model_spec import ModelSpec
-from ._starts import data_are_valid, find_start
+from ._starts import find_start
 from ._warmup import (
     MetricState,
     StepSizeState,
@@ -131,27 +131,24 @@ def _begin(
     finds_start: Bool[Array, ""],
 ) -> ChainState:
     """Finds a start, or checks the one that was given."""
-    unravel = unravel_position(spec)
-
-    def find() -> tuple[Array, Array]:
-        start = find_start(
-            spec,
-            # Steps use the numbers from 0 on.
-            jax.random.fold_in(key, jnp.uint32(2**32 - 1)),
-            strategy=settings.init_strategy,
-            num_candidates=settings.num_candidates,
-            max_tries=MAX_START_TRIES,
-            jacobian=True,
-        )
-        return ravel_pytree(start.position)[0], start.data_are_valid
-
-    def given() -> tuple[Array, Array]:
-        return state.position, data_are_valid(spec, unravel(state.position))
-
-    position, valid = jax.lax.cond(finds_start, find, given)
-    value, grad = jax.value_and_grad(lambda z: spec.log_density(unravel(z)))(position)
-    is_finite = jnp.isfinite(value) & jnp.all(jnp.isfinite(grad))
-    return ChainState(position, value, grad, state.warmup, is_finite, valid)
+    start = find_start(
+        spec,
+        # Steps use the numbers from 0 on.
+        jax.random.fold_in(key, jnp.uint32(2**32 - 1)),
+        strategy=settings.init_strategy,
+        num_candidates=settings.num_candidates,
+        max_tries=jnp.where(finds_start, MAX_START_TRIES, 1),
+        given=unravel_position(spec)(state.position),
+        is_given=~finds_start,
+    )
+    return ChainState(
+        ravel_pytree(start.position)[0],
+        start.log_density,
+        ravel_pytree(start.grad)[0],
+        state.warmup,
+        start.is_finite,
+        start.data_are_valid,
+    )
 
 
 def _step(

@@ -140,8 +140,9 @@ def choose_group(
             (objective.spec.model.args, objective.spec.model.kwargs), eqx.is_array
         )
         shared_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(data))
-        if objective.rows is not None:
-            shared_bytes *= objective.rows / objective.spec.batch.num_rows
+        batch = objective.spec.batch
+        if objective.rows is not None and batch is not None:
+            shared_bytes *= objective.rows / batch.num_rows
     return group_size(
         program.layout, program.num_members, step_bytes, int(shared_bytes)
     )
