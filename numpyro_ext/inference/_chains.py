@@ -5,11 +5,12 @@ program of a single chain, called from a thread for each core, does not; XLA rel
 the interpreter lock while it runs.
 """
 
-import functools
 import os
 import threading
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -23,6 +24,10 @@ from ._nuts_chunk import ChainState, ChunkInput, ChunkSettings, run_chunk
 from ._warmup import stages
 
 CHAIN_METHODS = ("auto", "threads", "devices", "sequential", "vectorized")
+
+
+# A chain's start, and then what each of its chunks left.
+type Left = list[tuple[Any, ...]]
 
 
 class Static(NamedTuple):
@@ -98,53 +103,81 @@ def run_chains(
     chunks = job.chunks()
     options = (states[0].position.dtype.type(job.target_accept), job.finds_start)
     numbers = np.arange(len(states), dtype=np.uint32)
-    stop = threading.Event()
     num_steps = len(states) * (job.stop - job.first)
     bar = tqdm(total=num_steps, unit="step", disable=not progress)
 
-    def drive(call: Callable[..., Any], chain: Any, state: Any, device: Any) -> Any:
+    def advance(call: Callable[..., Any], device: Any, chain: Any, left: Left) -> bool:
+        """Runs the next chunk of a chain; says whether there are more."""
         data, base = jax.device_put((arrays, key), device)
-        left = []
-        for chunk in chunks:
-            if stop.is_set():
-                break
-            out = call(data, base, chain, state, chunk, *options, static=static)
-            left.append(jax.tree.map(np.asarray, out))
-            state = left[-1][0]
-            bar.update(np.size(chain) * int(chunk.is_active.sum()))
-        return left
+        chunk = chunks[len(left) - 1]
+        out = call(data, base, chain, left[-1][0], chunk, *options, static=static)
+        left.append(jax.tree.map(np.asarray, out))
+        bar.update(np.size(chain) * int(chunk.is_active.sum()))
+        return len(left) <= len(chunks)
 
+    # What a chain left begins with the state that it starts from.
+    together: Left = [(jax.tree.map(lambda *leaves: np.stack(leaves), *states),)]
+    apart: list[Left] = [[(state,)] for state in states]
+    num_workers = num_cores() if method == "threads" else 1
     if method == "vectorized":
-        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *states)
-        left = drive(_vectorized, numbers, stacked, None)
-        done = [jax.tree.map(lambda x, i=i: x[i], left) for i in range(len(states))]
+        queues = [[partial(advance, _vectorized, None, numbers, together)]]
     else:
         devices = jax.devices() if method == "devices" else [None]
-        num_workers = {"threads": num_cores(), "devices": len(devices)}.get(method, 1)
-        with ThreadPoolExecutor(min(len(states), num_workers)) as pool:
-            futures = [
-                pool.submit(drive, _one_chain, i, state, devices[i % len(devices)])
-                for i, state in zip(numbers, states, strict=True)
+        queues = [
+            [
+                partial(advance, _one_chain, device, i, apart[i])
+                for i in numbers[place :: len(devices)]
             ]
-            done = _wait(futures, stop)
+            for place, device in enumerate(devices)
+        ]
+    interrupted = _work(queues, num_workers)
     bar.close()
-    num_done = min(len(left) for left in done)
-    if num_done == 0:
+    if method == "vectorized":
+        apart = [
+            [jax.tree.map(lambda x, i=i: x[i], one) for one in together]
+            for i in numbers
+        ]
+    num_done = min(len(left) for left in apart)
+    if num_done == 1:
         raise KeyboardInterrupt("Interrupted before the first chunk of draws.")
-    kept = sum(int(chunk.is_active.sum()) for chunk in chunks[:num_done])
-    return [_join(left[:num_done], kept) for left in done], stop.is_set()
+    kept = sum(int(chunk.is_active.sum()) for chunk in chunks[: num_done - 1])
+    return [_join(left[1:num_done], kept) for left in apart], interrupted
 
 
-def _wait(futures: list[Future[Any]], stop: threading.Event) -> list[Any]:
-    """Waits for the chains; on Ctrl-C they end after the chunk that they are in."""
-    try:
-        return [future.result() for future in futures]
-    except KeyboardInterrupt:
-        stop.set()
-        return [future.result() for future in futures]
-    except BaseException:
-        stop.set()
-        raise
+def _work(queues: list[list[Callable[[], bool]]], num_workers: int) -> bool:
+    """Works off each queue with its own threads, chains in turn; true on Ctrl-C.
+
+    A chain goes back to the end of its queue after each chunk, so that all chains are
+    equally far when a run is interrupted. On Ctrl-C the chunks that run are finished.
+    """
+    stop = threading.Event()
+
+    def worker(queue: deque[Callable[[], bool]]) -> None:
+        while queue and not stop.is_set():
+            try:
+                advance = queue.popleft()
+            except IndexError:  # another thread took the last one
+                return
+            if advance():
+                queue.append(advance)
+
+    shared = [deque(queue) for queue in queues]
+    num_threads = [min(num_workers, len(queue)) for queue in queues]
+    with ThreadPoolExecutor(sum(num_threads)) as pool:
+        futures = [
+            pool.submit(worker, queue)
+            for queue, num in zip(shared, num_threads, strict=True)
+            for _ in range(num)
+        ]
+        try:
+            for future in futures:
+                future.result()
+        except KeyboardInterrupt:
+            stop.set()
+        except BaseException:
+            stop.set()
+            raise
+    return stop.is_set()
 
 
 def _split(spec: ModelSpec, settings: ChunkSettings) -> tuple[list[Any], Static]:
@@ -187,12 +220,12 @@ def _chunk(
     )
 
 
-@functools.partial(jax.jit, static_argnames="static")
+@partial(jax.jit, static_argnames="static")
 def _one_chain(arrays, key, chain, state, inputs, target, finds_start, *, static):
     return _chunk(arrays, key, chain, state, inputs, target, finds_start, static)
 
 
-@functools.partial(jax.jit, static_argnames="static")
+@partial(jax.jit, static_argnames="static")
 def _vectorized(arrays, key, chains, states, inputs, target, finds_start, *, static):
     def one(chain: Array, state: ChainState) -> tuple[Any, ...]:
         return _chunk(arrays, key, chain, state, inputs, target, finds_start, static)

@@ -95,6 +95,13 @@ def test_plates_name_the_dimensions_of_sites_and_covariates():
     assert crossed["posterior"]["b"].dims == ("chain", "draw", "columns")
 
 
+def test_the_tree_survives_netcdf(tmp_path):
+    tree = fit_of("random-module").to_datatree(num_prior_draws=5)
+    tree.to_netcdf(tmp_path / "fit.nc", engine="h5netcdf")
+    back = az.from_netcdf(tmp_path / "fit.nc").load()
+    assert back.identical(tree)
+
+
 def test_masked_data_are_left_out_of_the_log_likelihood():
     values = fit_of("mask").to_datatree()["log_likelihood"]["y"]
     assert values.shape == (4, 50, 20)

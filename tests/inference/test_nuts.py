@@ -1,9 +1,12 @@
 """NUTS: known posteriors, the same draws by every road, and honest reports."""
 
 import functools
+import os
+import signal
 import subprocess
 import sys
 import textwrap
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -131,7 +134,7 @@ def test_devices_give_the_draws_of_threads():
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)],
-        env={**__import__("os").environ, "JAX_NUM_CPU_DEVICES": "2"},
+        env={**os.environ, "JAX_NUM_CPU_DEVICES": "2"},
         capture_output=True,
         text=True,
     )
@@ -341,6 +344,22 @@ def test_params_are_refused_by_name():
     entry = ZOO["module-params"]
     with pytest.raises(ValueError, match=r"params \['net\$params'\] have no prior"):
         SMALL.run(ModelSpec(entry.model, *entry.args), jax.random.key(0))
+
+
+def test_an_interrupted_run_keeps_what_is_drawn_and_can_go_on():
+    spec, key = small_fit().spec, jax.random.key(0)
+    engine = NUTS(num_warmup=100, num_samples=1_000_000, num_chains=3, chunk_size=40)
+    interrupt = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+    interrupt.start()
+    with pytest.warns(UserWarning, match=r"interrupted after \d+ kept draws"):
+        fit = engine.run(spec, key)
+    assert {s.code for s in fit.status} == {Status.INTERRUPTED}
+    num_draws = fit.stats["lp"].shape[1]
+    assert 0 < num_draws < 1_000_000
+    whole = NUTS(
+        num_warmup=100, num_samples=num_draws + 10, num_chains=3, chunk_size=40
+    )
+    assert_same_draws(fit.resume(10), whole.run(spec, key))
 
 
 @pytest.mark.slow
