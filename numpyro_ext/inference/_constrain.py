@@ -17,7 +17,7 @@ def constrain_draws(
     """Maps points (chain, draw, ...) to values by site, deterministic ones included."""
     num_chains, num_draws = jax.tree.leaves(positions)[0].shape[:2]
 
-    def constrain(position: PyTree[Array]) -> dict[str, Array]:
+    def constrain(position: PyTree[Array]) -> dict[str, PyTree[Array]]:
         return spec.constrain(position, deterministic=True)
 
     flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), positions)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from .._checks import OWN_FRAMES, ConvergenceWarning, InitializationError
 from ._check import bad_arguments
@@ -28,14 +28,15 @@ def judge(
     Raises:
         InitializationError: if all members failed.
     """
-    trained = jax.device_get(trained._replace(position=None))
-    scalars = trained._replace(outward=None, parts=None)
+    # One transfer of the scalars; reading arrays member by member is slow.
+    scalars = jax.device_get(trained._replace(position=None, outward=None, parts=None))
     status = tuple(
         _status(engine, jax.tree.map(lambda leaf, i=i: leaf[i].item(), scalars))
         for i in range(engine.num_members)
     )
-    _raise_if_all_failed(spec, trained, status)
-    _warn_unconverged(engine, spec, trained, status)
+    _raise_if_all_failed(spec, scalars, status)
+    sizes = np.nan_to_num(scalars.relative_gradient, nan=-1.0, posinf=-1.0)
+    _warn_unconverged(engine, spec, trained.outward, sizes, status)
     return status
 
 
@@ -61,7 +62,8 @@ def _raise_if_all_failed(
 def _warn_unconverged(
     engine: "EnsembleMAP",
     spec: ModelSpec,
-    trained: Trained,
+    outward: PyTree[Array],
+    sizes: np.ndarray,
     status: tuple[MemberStatus, ...],
 ) -> None:
     """Warns once, naming the members that ended before their gradient was small.
@@ -79,10 +81,10 @@ def _warn_unconverged(
     named = ", ".join(map(str, bad[:MAX_NAMED])) + (
         ", ..." if len(bad) > MAX_NAMED else ""
     )
-    worst = max(bad, key=lambda i: _order(trained.relative_gradient[i]))
+    worst = max(bad, key=sizes.__getitem__)
     warnings.warn(
         f"{len(bad)} of {len(status)} members not converged: {named}. Member {worst}: "
-        f"{status[worst].message}.{_boundary(spec, trained, bad)} More `num_steps`, "
+        f"{status[worst].message}.{_boundary(spec, outward, bad)} More `num_steps`, "
         "another `optimizer` (`optax.lbfgs()` for smooth models) or tighter priors "
         "help most often. A network that is meant to stop before its mode: "
         "`tolerance=None` or `early_stopping=EarlyStopping()`.",
@@ -123,20 +125,20 @@ def _status(engine: "EnsembleMAP", member: Trained) -> MemberStatus:
     return MemberStatus(Status.MAX_STEPS, f"{member.num_steps} steps done: {words}")
 
 
-def _boundary(spec: ModelSpec, trained: Trained, bad: list[int]) -> str:
+def _boundary(spec: ModelSpec, outward: PyTree[Array], bad: list[int]) -> str:
     """Names the bounded sites whose coordinates still run away, if there are any."""
     words = ""
-    for name, drive in spec.model.by_site(trained.outward).items():
+    for name, drive in spec.model.by_site(outward).items():
         if name not in spec.sites or spec.sites[name].kind != "latent":
             continue
         support = spec.sites[name].support
-        if support and not support.startswith("real") and np.any(drive[np.array(bad)]):
+        if (
+            support
+            and not support.startswith("real")
+            and np.any(np.asarray(drive)[bad])
+        ):
             words += (
                 f" The site `{name}` is running to the boundary of its support "
                 f"({support}): the density looks unbounded there."
             )
     return words
-
-
-def _order(value: Array) -> float:
-    return float(value) if np.isfinite(value) else -1.0

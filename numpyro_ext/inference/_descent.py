@@ -157,7 +157,9 @@ def step_member(
     cause = is_done * Cause.STOPPED_EARLY
     if num_stalls is not None:
         cause = jnp.where(num_stalls >= MAX_STALLS, Cause.SETTLED, cause)
-    failure = 2 - value_is_finite  # NONFINITE_VALUE or NONFINITE_GRADIENT
+    failure = jnp.where(
+        value_is_finite, Cause.NONFINITE_GRADIENT, Cause.NONFINITE_VALUE
+    )
     cause = jnp.where(is_usable, cause, failure)
     # Without a barrier, XLA computes the scalar again in the loop over each leaf.
     keep = jax.lax.optimization_barrier(is_active & is_usable & is_best)

@@ -30,7 +30,7 @@ class EarlyStopping(eqx.Module):
     """
 
     patience: int = 100
-    min_delta: float = 0.0
+    min_delta: float | int = 0.0
     check_every: int = 1
     held_out: ModelSpec | None = None
     restore_best: bool = True

@@ -86,7 +86,7 @@ class EnsembleMAP(AbstractEngine):
     num_steps: int = 1500
     optimizer: optax.GradientTransformation | None = None
     batch_size: int | None = None
-    prior_weight: float = 1.0
+    prior_weight: float | int = 1.0
     jacobian: bool = False
     early_stopping: EarlyStopping | None = None
     layout: Layout = "auto"

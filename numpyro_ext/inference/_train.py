@@ -134,18 +134,18 @@ def choose_group(
         return 1
     loss = objective.at_step(jax.random.key(0), jnp.asarray(0))
     step_bytes = intermediate_bytes(jax.value_and_grad(loss), position)
-    shared_bytes = 0
-    if program.batch_size is None:
-        data = eqx.filter(
-            (objective.spec.model.args, objective.spec.model.kwargs), eqx.is_array
-        )
-        shared_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(data))
-        batch = objective.spec.batch
-        if objective.rows is not None and batch is not None:
-            shared_bytes *= objective.rows / batch.num_rows
-    return group_size(
-        program.layout, program.num_members, step_bytes, int(shared_bytes)
-    )
+    shared_bytes = 0 if program.batch_size else _data_bytes(objective)
+    return group_size(program.layout, program.num_members, step_bytes, shared_bytes)
+
+
+def _data_bytes(objective: Objective) -> int:
+    """Counts the bytes of data that one evaluation, or one block of it, reads."""
+    model = objective.spec.model
+    data = eqx.filter((model.args, model.kwargs), eqx.is_array)
+    total = sum(leaf.nbytes for leaf in jax.tree.leaves(data))
+    if objective.rows is None:
+        return total
+    return total * objective.rows // objective.spec._require_batch().num_rows
 
 
 def _train_group(
