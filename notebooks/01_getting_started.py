@@ -31,8 +31,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
+import optax
 
-from numpyro_ext import NUTS, EnsembleMAP, ModelSpec
+from numpyro_ext import NUTS, EnsembleMAP, ModelSpec, modes
 from numpyro_ext.datasets import engel
 
 PICTURES = Path("build/quickstart")
@@ -62,7 +63,7 @@ print(f"income {households.income.min():.0f} to {households.income.max():.0f} fr
 #
 # A straight line in the logarithms, with Student t errors: households far from the
 # line may stay there, and the line does not chase them. `nu` says how heavy the tails
-# are; above 30 they are as good as normal.
+# are; above 30 they are as good as normal, and the posterior may well say so.
 
 
 # %%
@@ -89,14 +90,16 @@ print(spec.check(jax.random.key(0)))
 # ## Engine one: an ensemble of MAP fits
 #
 # Sixteen members start at draws from the prior and climb the same log density. If they
-# end at one place, the mode is no accident of the start.
+# end at one place, the mode is no accident of the start. The model is smooth and small,
+# so L-BFGS is the optimizer to take; any other of Optax would do.
 
 # %%
-map_fit = EnsembleMAP(num_members=16).run(spec, jax.random.key(1))
+ensemble = EnsembleMAP(num_members=16, num_steps=300, optimizer=optax.lbfgs())
+map_fit = ensemble.run(spec, jax.random.key(1))
 print(map_fit.summary())
 
 # %%
-print(map_fit.modes())
+print(modes(map_fit))
 
 # %% [markdown]
 # ## Engine two: NUTS
@@ -159,16 +162,18 @@ print(az.loo(tree))
 # %%
 scalars = list(spec.sites.coordinates)
 trace = az.plot_trace_dist(tree, var_names=scalars)
-trace.savefig(PICTURES / "trace.png")
+trace.savefig(PICTURES / "trace.png", bbox_inches="tight")
 
 # %%
 ranks = az.plot_rank(tree, var_names=scalars)
-ranks.savefig(PICTURES / "ranks.png")
+ranks.savefig(PICTURES / "ranks.png", bbox_inches="tight")
 
 # %% [markdown]
 # Replicated data look like the data, tails included:
 
 # %%
 check = az.plot_ppc_dist(tree, num_samples=50)
-check.savefig(PICTURES / "predictive_check.png")
+axis = check.viz["figure"].item().axes[0]
+axis.set(xlabel="log food expenditure", title="data (black) and 50 replicates")
+check.savefig(PICTURES / "predictive_check.png", bbox_inches="tight")
 print(f"pictures are in {PICTURES}")

@@ -48,6 +48,24 @@ def check_positive_int(owner: str, name: str, value: Any, *, minimum: int = 1) -
         )
 
 
+def check_open_interval(
+    owner: str, name: str, value: Any, low: float, high: float
+) -> None:
+    """Raises ValueError unless `low < value < high`; NaN is refused."""
+    if not low < value < high:
+        raise ValueError(
+            f"`{owner}({name}={value!r})`: `{name}` must lie in the open interval "
+            f"({low:g}, {high:g})."
+        )
+
+
+def check_choice(owner: str, name: str, value: Any, choices: Iterable[str]) -> None:
+    """Raises ValueError unless `value` is one of `choices`."""
+    if value not in choices:
+        hint = nearest(str(value), choices)
+        raise ValueError(f"`{owner}({name}={value!r})`: no such choice; {hint}")
+
+
 def check_key(owner: str, key: Any) -> Key[Array, ""]:
     """Returns `key` as one typed key; raises TypeError for anything else."""
     if isinstance(key, jax.Array):

@@ -25,7 +25,9 @@ class RandomWalk(AbstractEngine):
     num_chains: int = 4
     step_size: float = 0.5
 
-    def run(self, spec: ModelSpec, key: Key[Array, ""], *, init: InitLike = None) -> Fit:
+    def run(
+        self, spec: ModelSpec, key: Key[Array, ""], *, init: InitLike = None
+    ) -> Fit:
         start = starting_positions(self, spec, key, init, self.num_chains)
         keys = jax.random.split(key, self.num_chains)
         positions, lp, accepted = _sample(self, spec, keys, start)

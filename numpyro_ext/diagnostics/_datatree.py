@@ -99,7 +99,7 @@ def _build(
     log_likelihood = groups.pop("log_likelihood", None)
     # More members than draws is what an ensemble is, so ArviZ's check is off.
     tree = arviz_base.from_dict(
-        groups, dims=dims, coords=coords, check_conventions=False
+        groups, dims=dims, coords=coords, save_warmup=True, check_conventions=False
     )
     if log_likelihood is not None:
         own = {f"{n}_unmasked": index for n, index in dropped.items()}

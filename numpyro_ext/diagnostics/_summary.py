@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 import arviz_base
-import arviz_stats
 import numpy as np
 import pandas as pd
+from arviz_stats.summary import summary
 
 from .._checks import nearest
 from ..inference import Fit
@@ -78,7 +78,7 @@ def _summarize_draws(
     tree = arviz_base.from_dict({"posterior": values}, check_conventions=False)
     # Entries that never move (the zeros of a Cholesky factor) have no R-hat: 0 / 0.
     with np.errstate(invalid="ignore", divide="ignore"):
-        table = arviz_stats.summary(
+        frame = summary(
             tree, ci_prob=ci_prob, ci_kind="eti", round_to="none", kind="all"
         )
     num_chains, num_draws = next(iter(values.values())).shape[:2]
@@ -87,7 +87,9 @@ def _summarize_draws(
         f"intervals are central and hold {ci_prob:.0%} of the draws"
     )
     notes = _failures(fit)
-    constant = [str(name) for name in table.index[table["sd"] == 0]]
+    table = pd.DataFrame(frame)
+    is_constant = np.asarray(table["sd"], dtype=float) == 0.0
+    constant = [str(name) for name in np.asarray(table.index)[is_constant]]
     if constant:
         notes.append(f"All draws are equal, so there is no R-hat, at: {constant}.")
     divergences = int(np.sum(np.asarray(fit.stats.get("diverging", 0))))

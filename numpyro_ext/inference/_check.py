@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Key, PyTree
 
@@ -99,6 +98,18 @@ def raise_bad_start(spec: "ModelSpec", starts: Start, max_tries: int) -> None:
         "prior of these sites, or give values with `run(spec, key, init={...})`."
     )
     raise InitializationError(" ".join(words))
+
+
+def refuse_params(engine: str, spec: "ModelSpec") -> None:
+    """Raises if the model has params: they have no prior, so no posterior either."""
+    params = spec.sites.names("param")
+    if params:
+        raise ValueError(
+            f"{engine} samples, and the params {list(params)} have no prior. Give them "
+            "one (`random_eqx_module`, `numpyro.sample`), hold them fixed with "
+            "`numpyro.handlers.substitute(model, data={...})`, or optimise them with "
+            "`EnsembleMAP`."
+        )
 
 
 def bad_arguments(spec: "ModelSpec") -> list[str]:
@@ -228,7 +239,6 @@ def _find_start(spec: "ModelSpec", key: Key[Array, ""]) -> Start:
         strategy="prior",
         num_candidates=1,
         max_tries=MAX_TRIES,
-        jacobian=True,
     )
 
 

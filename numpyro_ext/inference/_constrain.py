@@ -13,11 +13,11 @@ CHUNK = 256
 @eqx.filter_jit
 def constrain_draws(
     spec: ModelSpec, positions: PyTree[Array]
-) -> dict[str, Shaped[Array, "chain draw ..."]]:
+) -> dict[str, PyTree[Shaped[Array, "chain draw ..."]]]:
     """Maps points (chain, draw, ...) to values by site, deterministic ones included."""
     num_chains, num_draws = jax.tree.leaves(positions)[0].shape[:2]
 
-    def constrain(position: PyTree[Array]) -> dict[str, Array]:
+    def constrain(position: PyTree[Array]) -> dict[str, PyTree[Array]]:
         return spec.constrain(position, deterministic=True)
 
     flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), positions)

@@ -48,7 +48,7 @@ class Fit(eqx.Module):
     kind: FitKind = eqx.field(static=True)
     jacobian: bool = eqx.field(static=True)
     positions: PyTree[Array]
-    draws: dict[str, Shaped[Array, "chain draw ..."]]
+    draws: dict[str, PyTree[Shaped[Array, "chain draw ..."]]]
     stats: dict[str, Shaped[Array, "chain draw"]]
     status: tuple[MemberStatus, ...] = eqx.field(static=True)
     history: dict[str, Array] = eqx.field(default_factory=dict)
@@ -132,7 +132,7 @@ class Fit(eqx.Module):
 
     @staticmethod
     def load(path: str | Path, spec: ModelSpec, engine: "AbstractEngine") -> "Fit":
-        """Reads a saved fit; the spec and engine of its run are code, so they are given.
+        """Reads a saved fit, given the spec and the engine of its run (they are code).
 
         Raises:
             ValueError: if the file is damaged, is a pickle, or belongs to other data,

@@ -66,19 +66,19 @@ class FunctionModel(AbstractModel):
             )
 
     def parts(
-        self,
-        position: PyTree[Array],
-        *,
-        batch_sites: tuple[str, ...],
-        batch_scale: Float[Array, ""] | float,
-    ) -> Parts:
+        self, position: PyTree[Array], *, row_sites: tuple[str, ...]
+    ) -> tuple[Parts, Parts]:
         params = self.params(position)
-        log_likelihood, log_prior = self.log_joint(params, *self.args, **self.kwargs)
-        weight = batch_scale if LIKELIHOOD in batch_sites else 1.0
-        return Parts(weight * log_likelihood, jnp.asarray(log_prior), jnp.zeros(()))
+        log_likelihood, log_prior = map(
+            jnp.asarray, self.log_joint(params, *self.args, **self.kwargs)
+        )
+        zero = jnp.zeros(())
+        if LIKELIHOOD in row_sites:
+            return Parts(log_likelihood, zero, zero), Parts(zero, log_prior, zero)
+        return Parts(zero, zero, zero), Parts(log_likelihood, log_prior, zero)
 
     def site_log_probs(self, position: PyTree[Array]) -> dict[str, Float[Array, ""]]:
-        parts = self.parts(position, batch_sites=(), batch_scale=1.0)
+        _, parts = self.parts(position, row_sites=())
         return {LIKELIHOOD: parts.log_likelihood, "log_prior": parts.log_prior}
 
     def pointwise_log_likelihood(

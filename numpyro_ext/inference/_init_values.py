@@ -13,9 +13,10 @@ from ._function_model import FunctionModel
 from ._model_spec import ModelSpec
 
 if TYPE_CHECKING:
-    from ._fit import Fit
+    pass
 
-type InitLike = "Fit | PyTree | None"
+# A `Fit`, values by site, or the parameters of a `from_log_density` spec.
+type InitLike = PyTree | None
 
 
 def starting_positions(
@@ -57,7 +58,7 @@ def given_positions(
 
 
 def _broadcast_values(
-    owner: str, spec: ModelSpec, init: dict[str, Any], n: int
+    owner: str, spec: ModelSpec, init: Any, n: int
 ) -> dict[str, Array]:
     known = spec.sites.coordinates
     if not isinstance(init, dict):

@@ -29,7 +29,7 @@ class Batch:
 
 
 def read_batch(
-    model: AbstractModel, sites: Sites, names: tuple[str, ...] | None
+    model: AbstractModel, sites: Sites, names: tuple[str, ...] | str | None
 ) -> Batch | None:
     """Finds the sites that follow the batch, by tracing with one row more.
 
@@ -115,7 +115,7 @@ def _num_rows(name: str, value: Any) -> int:
     leaves = jax.tree.leaves(value)
     if not leaves or not all(eqx.is_array(leaf) and leaf.ndim for leaf in leaves):
         raise ValueError(
-            f"The argument `{name}` of `batch` is {value!r:.40}, which has no axis 0 to "
-            "slice. Name arguments that hold one row for each datum."
+            f"The argument `{name}` of `batch` is {value!r:.40}, which has no axis 0 "
+            "to slice. Name arguments that hold one row for each datum."
         )
     return leaves[0].shape[0]

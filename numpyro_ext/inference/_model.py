@@ -31,13 +31,9 @@ class AbstractModel(eqx.Module):
 
     @abc.abstractmethod
     def parts(
-        self,
-        position: PyTree[Array],
-        *,
-        batch_sites: tuple[str, ...],
-        batch_scale: Float[Array, ""] | float,
-    ) -> Parts:
-        """Returns the three buckets; `batch_sites` are scaled by `batch_scale`."""
+        self, position: PyTree[Array], *, row_sites: tuple[str, ...]
+    ) -> tuple[Parts, Parts]:
+        """Returns the three buckets of `row_sites`, and those of all other sites."""
 
     @abc.abstractmethod
     def site_log_probs(self, position: PyTree[Array]) -> dict[str, Float[Array, ""]]:

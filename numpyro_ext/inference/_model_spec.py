@@ -1,11 +1,10 @@
 """`ModelSpec`: one model with its data, and the one log density that engines see."""
 
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from .._checks import check_key, check_positive_int
@@ -76,7 +75,9 @@ class ModelSpec(eqx.Module):
             names = (observed,) if isinstance(observed, str) else observed
             names = None if names is None else tuple(names)
             args, kwargs = as_leaves(argument_names(model), args, kwargs)
-            wrapped = NumPyroModel(model, args, kwargs, names)
+            wrapped = NumPyroModel(
+                model=model, args=args, kwargs=kwargs, observed=names
+            )
             self.model, self.sites = wrapped.settled()
         self.batch = read_batch(self.model, self.sites, batch)
         self.batch_scale = 1.0
@@ -89,7 +90,7 @@ class ModelSpec(eqx.Module):
         *args: Any,
         batch: tuple[str, ...] | str | None = None,
         **kwargs: Any,
-    ) -> Self:
+    ) -> "ModelSpec":
         """Makes a spec of a plain function, such as the loss of an Equinox module.
 
         Args:
@@ -108,9 +109,12 @@ class ModelSpec(eqx.Module):
         args, kwargs = as_leaves(argument_names(log_joint)[1:], args, kwargs)
         params = eqx.filter_jit(init_fn)(jax.random.key(0))
         fixed = eqx.filter(params, eqx.is_inexact_array, inverse=True)
-        return cls(FunctionModel(log_joint, init_fn, args, kwargs, fixed), batch=batch)
+        model = FunctionModel(
+            log_joint=log_joint, init_fn=init_fn, args=args, kwargs=kwargs, fixed=fixed
+        )
+        return cls(model, batch=batch)
 
-    def with_data(self, *args: Any, **kwargs: Any) -> Self:
+    def with_data(self, *args: Any, **kwargs: Any) -> "ModelSpec":
         """Returns the spec with other data; equal shapes compile nothing again.
 
         Args:
@@ -132,19 +136,22 @@ class ModelSpec(eqx.Module):
         Raises:
             ValueError: if the position lacks a site or names an unknown one.
         """
+        rows, others = self._split_parts(position)
+        return jax.tree.map(lambda r, o: o + self.batch_scale * r, rows, others)
+
+    def _split_parts(self, position: PyTree[Array]) -> tuple[Parts, Parts]:
+        """Returns the parts of the sites that follow the batch, and of the others."""
         self.model.check_position(position, self.sites)
-        batch_sites = self.batch.sites if self.batch else ()
-        return self.model.parts(
-            position, batch_sites=batch_sites, batch_scale=self.batch_scale
-        )
+        row_sites = self.batch.sites if self.batch else ()
+        return self.model.parts(position, row_sites=row_sites)
 
     def log_density(
         self,
         position: PyTree[Array],
         *,
         jacobian: bool = True,
-        likelihood_weight: Float[Array, ""] | float = 1.0,
-        prior_weight: Float[Array, ""] | float = 1.0,
+        likelihood_weight: Float[Array, ""] | float | int = 1.0,
+        prior_weight: Float[Array, ""] | float | int = 1.0,
     ) -> Float[Array, ""]:
         """Returns the weighted log density at a point of unconstrained space.
 
@@ -156,11 +163,11 @@ class ModelSpec(eqx.Module):
             prior_weight: weight of the prior; a Python 0 leaves it out, for maximum
                 likelihood even where the prior is zero.
         """
-        log_likelihood, log_prior, log_det = self.parts(position)
-        total = likelihood_weight * log_likelihood
-        if not (isinstance(prior_weight, int | float) and prior_weight == 0):
-            total = total + prior_weight * log_prior
-        return total + log_det if jacobian else total
+        return self.parts(position).weigh(
+            jacobian=jacobian,
+            likelihood_weight=likelihood_weight,
+            prior_weight=prior_weight,
+        )
 
     def pointwise_log_likelihood(
         self, position: PyTree[Array]
@@ -247,7 +254,7 @@ class ModelSpec(eqx.Module):
     def predictive(
         self,
         key: Key[Array, ""],
-        draws: dict[str, Array],
+        draws: dict[str, PyTree[Array]],
         *args: Any,
         **kwargs: Any,
     ) -> dict[str, Array]:
@@ -272,10 +279,11 @@ class ModelSpec(eqx.Module):
 
     # -- mini-batches --------------------------------------------------------------
 
-    def minibatch(self, indices: Int[Array, " b"]) -> Self:
+    def minibatch(self, indices: Int[Array, " b"]) -> "ModelSpec":
         """Returns the spec on these rows, its likelihood scaled by N / B.
 
-        Only the observed sites that follow the rows are scaled. The cost is O(B).
+        Only the observed and factor sites that follow the rows are scaled. The cost is
+        O(B).
 
         Raises:
             ValueError: if the spec has no `batch`.
@@ -285,7 +293,7 @@ class ModelSpec(eqx.Module):
         scale = batch.num_rows / indices.shape[0]
         return replace_fields(self, model=model, batch_scale=scale)
 
-    def _rows(self, start: Int[Array, ""], size: int) -> Self:
+    def _rows(self, start: Int[Array, ""], size: int) -> "ModelSpec":
         """Returns the spec on consecutive rows, its likelihood not scaled."""
         model = slice_rows(self.model, self._require_batch(), start, size)
         return replace_fields(self, model=model)
@@ -324,7 +332,6 @@ def _find_starts(
             strategy=strategy,
             num_candidates=num_candidates,
             max_tries=max_tries,
-            jacobian=True,
         )
 
     return jax.vmap(find)(keys)
@@ -344,14 +351,14 @@ def _prior_predictive(spec: ModelSpec, keys: Key[Array, " n"]) -> dict[str, Arra
 def _predictive(
     spec: ModelSpec,
     key: Key[Array, ""],
-    draws: dict[str, Array],
+    draws: dict[str, PyTree[Array]],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> dict[str, Array]:
     num_chains, num_draws = jax.tree.leaves(draws)[0].shape[:2]
     num = num_chains * num_draws
 
-    def draw(inputs: tuple[Key[Array, ""], dict[str, Array]]) -> dict[str, Array]:
+    def draw(inputs: tuple[Key[Array, ""], PyTree[Array]]) -> dict[str, Array]:
         key, values = inputs
         return spec.model.predict(key, values, args, kwargs)
 

@@ -6,7 +6,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+from jaxtyping import Array, Bool, Float, Key, PyTree
 from numpyro import handlers
 
 from .._checks import nearest
@@ -81,26 +81,23 @@ class NumPyroModel(AbstractModel):
             )
 
     def parts(
-        self,
-        position: PyTree[Array],
-        *,
-        batch_sites: tuple[str, ...],
-        batch_scale: Float[Array, ""] | float,
-    ) -> Parts:
+        self, position: PyTree[Array], *, row_sites: tuple[str, ...]
+    ) -> tuple[Parts, Parts]:
         trace, jacobians = self._unconstrained_trace(position)
-        log_likelihood, log_prior, log_det = jnp.zeros(()), jnp.zeros(()), jnp.zeros(())
+        rows = dict.fromkeys(Parts._fields, jnp.zeros(()))
+        others = dict.fromkeys(Parts._fields, jnp.zeros(()))
         for name, site in trace.items():
             if site["type"] != "sample":
                 continue
-            log_prob = jnp.sum(scaled_log_prob(site))
             if name in jacobians:
-                log_det = log_det + log_prob
+                bucket = "log_det"
             elif self._is_likelihood(site):
-                weight = batch_scale if name in batch_sites else 1.0
-                log_likelihood = log_likelihood + weight * log_prob
+                bucket = "log_likelihood"
             else:
-                log_prior = log_prior + log_prob
-        return Parts(log_likelihood, log_prior, log_det)
+                bucket = "log_prior"
+            parts = rows if name in row_sites else others
+            parts[bucket] = parts[bucket] + jnp.sum(scaled_log_prob(site))
+        return Parts(**rows), Parts(**others)
 
     def site_log_probs(self, position: PyTree[Array]) -> dict[str, Float[Array, ""]]:
         trace, jacobians = self._unconstrained_trace(position)

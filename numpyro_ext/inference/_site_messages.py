@@ -1,4 +1,4 @@
-"""Reading NumPyro's site messages: which is what, its transform, its log probability."""
+"""Reading NumPyro's site messages: kind, transform and log probability."""
 
 import re
 from typing import Any
@@ -29,13 +29,12 @@ def is_factor(site: Message) -> bool:
 
 
 def is_data(site: Message) -> bool:
-    """Whether the site is a sample site with data (`factor` is not, though NumPyro
-    marks it as observed)."""
+    """Whether the site has data; `factor` has none, though NumPyro marks it so."""
     return site["type"] == "sample" and site["is_observed"] and not is_factor(site)
 
 
 def is_coordinate(site: Message) -> bool:
-    """Whether the site is a latent sample site or a param: something an engine moves."""
+    """Whether an engine moves the site: a latent sample site, or a param."""
     return site["type"] == "param" or (
         site["type"] == "sample" and not site["is_observed"]
     )
@@ -67,7 +66,7 @@ def emit_log_det(
             coordinate = coordinate[step]
     if isinstance(transform, IdentityTransform):
         return coordinate
-    value = transform(coordinate)
+    value = jnp.asarray(transform(coordinate))
     log_det = transform.log_abs_det_jacobian(coordinate, value)
     event_axes = jnp.ndim(log_det) - jnp.ndim(value) + len(site["fn"].event_shape)
     name = f"_{site['name']}_log_det"
@@ -82,7 +81,8 @@ def uniform_start(
     """Draws U(-2, 2) in the unconstrained space, as Stan and NumPyro start."""
     transform = coordinate_transform(site)
     shape = transform.inverse_shape(tuple(site["fn"].shape(sample_shape)))
-    return transform(jax.random.uniform(key, shape, minval=-2.0, maxval=2.0))
+    start = jax.random.uniform(key, shape, minval=-2.0, maxval=2.0)
+    return jnp.asarray(transform(start))
 
 
 def scaled_log_prob(site: Message) -> Float[Array, "..."]:
@@ -111,7 +111,7 @@ def unmasked_log_prob(fn: Distribution, value: Array) -> Float[Array, "..."]:
     """Returns the log probability without scale; NaN marks masked entries."""
     base, mask = _unwrap(fn)
     if mask is None:
-        return fn.log_prob(value)
+        return jnp.asarray(fn.log_prob(value))
     log_prob = base.expand(fn.batch_shape).log_prob(value)
     return jnp.where(mask, log_prob, jnp.nan)
 
@@ -119,7 +119,7 @@ def unmasked_log_prob(fn: Distribution, value: Array) -> Float[Array, "..."]:
 def outside_support(fn: Distribution, value: Array) -> Bool[Array, "..."]:
     """Marks the entries of `value` outside the support (NaN is outside any support)."""
     base, mask = _unwrap(fn)
-    support = base.expand(fn.batch_shape).support
+    support: Any = base.expand(fn.batch_shape).support
     try:
         inside = jnp.asarray(support(value))
     except NotImplementedError:  # a support that NumPyro cannot check by itself
@@ -129,9 +129,9 @@ def outside_support(fn: Distribution, value: Array) -> Bool[Array, "..."]:
 
 def outside_constraints(fn: Distribution) -> dict[str, Bool[Array, ""]]:
     """Says for each parameter of a distribution whether it breaks its constraint."""
-    base, mask = _unwrap(fn)
+    base, _ = _unwrap(fn)
     while isinstance(base, Independent):
-        base, mask = base.base_dist, None
+        base, _ = _unwrap(base.base_dist)
     marks = {}
     for name, constraint in base.arg_constraints.items():
         if isinstance(constraint, type(constraints.dependent)) or name not in vars(
@@ -153,9 +153,9 @@ def support_name(support: constraints.Constraint) -> str:
     words = re.sub(r"(?<!^)(?=[A-Z])", " ", type(support).__name__.strip("_"))
     name = words.lower().replace("_", " ")
     if "interval" in name:
-        ends = (support.lower_bound, support.upper_bound)
-        if all(isinstance(end, int | float) for end in ends):
-            name += f" ({ends[0]:g}, {ends[1]:g})"
+        low, high = (getattr(support, f"{end}_bound") for end in ("lower", "upper"))
+        if isinstance(low, int | float) and isinstance(high, int | float):
+            name += f" ({low:g}, {high:g})"
     return name + (" vector" if axes == 1 else f" array of {axes} axes" if axes else "")
 
 

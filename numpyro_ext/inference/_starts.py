@@ -1,6 +1,6 @@
 """Starting points with a finite log density and a finite gradient."""
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from ._model_spec import ModelSpec
 
 StartStrategy = Literal["prior", "uniform"]
+START_STRATEGIES = get_args(StartStrategy)
 
 
 class Start(NamedTuple):
@@ -18,12 +19,14 @@ class Start(NamedTuple):
     Attributes:
         position: the point in unconstrained space.
         log_density: its log density.
+        grad: the gradient of the log density.
         is_finite: whether the log density and its gradient are finite there.
         data_are_valid: whether all data lie in the support of their distribution.
     """
 
     position: PyTree[Array]
     log_density: Float[Array, ""]
+    grad: PyTree[Array]
     is_finite: Bool[Array, ""]
     data_are_valid: Bool[Array, ""]
 
@@ -34,54 +37,47 @@ def find_start(
     *,
     strategy: str,
     num_candidates: int,
-    max_tries: int,
-    jacobian: bool,
+    max_tries: Int[Array, ""] | int,
+    given: PyTree[Array] | None = None,
+    is_given: Bool[Array, ""] | bool = False,
 ) -> Start:
     """Draws candidates until one has a finite value and gradient; keeps the best.
 
-    Pure, for one point: it is traced into the compiled program of an engine.
+    Pure, for one point: it is traced into the compiled program of an engine. Where
+    `is_given`, every candidate is the `given` position, so that a start that is given
+    and one that is drawn go through the same compiled density.
     """
 
-    def draw(key: Key[Array, ""]) -> tuple[PyTree[Array], Array, Array]:
+    def draw(key: Key[Array, ""]) -> Start:
         position = spec.model.draw_start(key, strategy=strategy)
-        value, is_finite = evaluate_start(spec, position, jacobian=jacobian)
-        return position, value, is_finite
+        if given is not None:
+            position = jax.tree.map(
+                lambda mine, drawn: jnp.where(is_given, mine, drawn), given, position
+            )
+        value, grad = jax.value_and_grad(spec.log_density)(position)
+        finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(grad)]
+        is_finite = jnp.isfinite(value) & jnp.all(jnp.stack(finite))
+        return Start(position, value, grad, is_finite, jnp.ones((), bool))
 
-    def draw_best(key: Key[Array, ""]) -> tuple[PyTree[Array], Array, Array]:
+    def draw_best(key: Key[Array, ""]) -> Start:
         if num_candidates == 1:
             return draw(key)
         found = jax.vmap(draw)(jax.random.split(key, num_candidates))
-        _, values, are_finite = found
-        best = jnp.argmax(jnp.where(are_finite, values, -jnp.inf))
+        best = jnp.argmax(jnp.where(found.is_finite, found.log_density, -jnp.inf))
         return jax.tree.map(lambda leaf: leaf[best], found)
 
-    def is_missing(state: tuple[Int[Array, ""], tuple]) -> Bool[Array, ""]:
-        num_tries, (_, _, is_finite) = state
-        return ~is_finite & (num_tries < max_tries)
+    def is_missing(state: tuple[Int[Array, ""], Start]) -> Bool[Array, ""]:
+        num_tries, start = state
+        return ~start.is_finite & (num_tries < max_tries)
 
-    def redraw(state: tuple[Int[Array, ""], tuple]) -> tuple[Int[Array, ""], tuple]:
+    def redraw(state: tuple[Int[Array, ""], Start]) -> tuple[Int[Array, ""], Start]:
         num_tries, _ = state
         return num_tries + 1, draw_best(jax.random.fold_in(key, num_tries))
 
     shapes = jax.eval_shape(draw, key)
     nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-    _, (position, value, is_finite) = jax.lax.while_loop(
-        is_missing, redraw, (jnp.asarray(0), nothing)
-    )
-    return Start(position, value, is_finite, data_are_valid(spec, position))
-
-
-def evaluate_start(
-    spec: "ModelSpec", position: PyTree[Array], *, jacobian: bool
-) -> tuple[Float[Array, ""], Bool[Array, ""]]:
-    """Returns the log density, and whether it and its gradient are finite."""
-
-    def log_density(position: PyTree[Array]) -> Float[Array, ""]:
-        return spec.log_density(position, jacobian=jacobian)
-
-    value, grad = jax.value_and_grad(log_density)(position)
-    finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(grad)]
-    return value, jnp.isfinite(value) & jnp.all(jnp.stack(finite))
+    _, start = jax.lax.while_loop(is_missing, redraw, (jnp.asarray(0), nothing))
+    return start._replace(data_are_valid=data_are_valid(spec, start.position))
 
 
 def data_are_valid(spec: "ModelSpec", position: PyTree[Array]) -> Bool[Array, ""]:

@@ -52,12 +52,12 @@ def save_fit(fit: "Fit", path: str | Path) -> None:
         "warmup": fit.warmup or {},
         "state": fit.state or {},
     }
-    arrays, header = _flatten(trees), _header(fit)
-    text = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
+    header = json.dumps(_header(fit)).encode()
+    arrays = _flatten(trees) | {HEADER: np.frombuffer(header, dtype=np.uint8)}
     # A crash while writing must not leave half a file under the name.
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
         try:
-            np.savez(file, **{HEADER: text}, **arrays)
+            np.savez(file, allow_pickle=False, **arrays)
             file.flush()
             os.fsync(file.fileno())
         except BaseException:

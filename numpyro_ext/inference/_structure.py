@@ -205,7 +205,7 @@ def _place_zero(site: Message) -> Array | None:
     with helpful_support_errors(site, raise_warnings=True):
         transform = coordinate_transform(site)
     shape = tuple(site["fn"].shape(site["kwargs"].get("sample_shape", ())))
-    return transform(jnp.zeros(transform.inverse_shape(shape)))
+    return jnp.asarray(transform(jnp.zeros(transform.inverse_shape(shape))))
 
 
 def _check_latent(site: Message) -> None:
@@ -232,8 +232,8 @@ def _is_kept(site: Message) -> bool:
             raise ValueError(
                 f"The plate `{name}` is subsampled (subsample_size={subsample_size} of "
                 f"{size}), which makes the log density random. Remove `subsample_size` "
-                'and let the engine slice the data: `ModelSpec(model, X, y=y, batch=("X"'
-                ', "y"))` with `EnsembleMAP(batch_size=...)`.'
+                "and let the engine slice the data: `ModelSpec(model, X, y=y, "
+                'batch=("X", "y"))` with `EnsembleMAP(batch_size=...)`.'
             )
         return False
     if site["type"] == "mutable":
@@ -345,8 +345,8 @@ def _check_observed(
         if name in sites:
             raise ValueError(
                 f"`observed` names `{name}`, but the site has no data: it is "
-                f"{sites[name].kind}. Most often its argument was forgotten; pass it to "
-                f"`ModelSpec`, as in `ModelSpec(model, X, {name}={name})`."
+                f"{sites[name].kind}. Most often its argument was forgotten; pass it "
+                f"to `ModelSpec`, as in `ModelSpec(model, X, {name}={name})`."
             )
         raise ValueError(
             f"`observed` names `{name}`, which is no site of the model; "

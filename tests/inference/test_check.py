@@ -7,7 +7,7 @@ import numpyro
 import numpyro.distributions as dist
 import pytest
 
-from numpyro_ext._checks import InitializationError
+from numpyro_ext._checks import InitializationError, check_key
 from numpyro_ext.inference import ModelSpec
 
 from .zoo import X, Y, improper, linear
@@ -212,7 +212,7 @@ def test_positions_must_name_each_site():
 def test_keys_and_counts_are_checked(key):
     spec = ModelSpec(linear, X, y=Y)
     with pytest.raises(TypeError, match=r"rng_key.*jax.random.key\(0\)"):
-        spec.init(0, 2)
+        check_key("NUTS.run", 0)
     with pytest.raises(ValueError, match=r"`ModelSpec.init\(n=0\)`"):
         spec.init(key, 0)
 

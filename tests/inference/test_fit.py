@@ -14,7 +14,7 @@ import pytest
 from numpyro_ext.inference import Fit, MemberStatus, ModelSpec, Status
 from numpyro_ext.inference._engine import AbstractEngine
 
-from .zoo import IGNORED_WARNINGS, ZOO, X, Y, linear
+from .zoo import IGNORED_WARNINGS, ZOO, X, Y
 
 pytestmark = pytest.mark.filterwarnings(IGNORED_WARNINGS)
 
@@ -95,6 +95,13 @@ def test_plates_name_the_dimensions_of_sites_and_covariates():
     assert crossed["posterior"]["b"].dims == ("chain", "draw", "columns")
 
 
+def test_the_tree_survives_netcdf(tmp_path):
+    tree = fit_of("random-module").to_datatree(num_prior_draws=5)
+    tree.to_netcdf(tmp_path / "fit.nc", engine="h5netcdf")
+    back = az.from_netcdf(tmp_path / "fit.nc").load()
+    assert back.identical(tree)
+
+
 def test_masked_data_are_left_out_of_the_log_likelihood():
     values = fit_of("mask").to_datatree()["log_likelihood"]["y"]
     assert values.shape == (4, 50, 20)
@@ -139,8 +146,8 @@ def test_summary_states_its_interval_and_is_arviz_own():
     assert "mean" in fit.summary(sites=["mean"]).table.columns
     with pytest.raises(ValueError, match=r"no site `nois`; did you mean `noise`"):
         fit.summary(sites=["nois"])
-    with pytest.raises(ValueError, match=r"ci_prob=95"):
-        fit.summary(ci_prob=95)
+    with pytest.raises(ValueError, match=r"ci_prob=95.0"):
+        fit.summary(ci_prob=95.0)
 
 
 def test_predict_takes_new_arguments_or_none():

@@ -1,0 +1,190 @@
+r"""Warm-up of a Hamiltonian sampler: dual averaging and Stan's windows.
+
+The step size follows Hoffman and Gelman (2014), section 3.2, with their constants.
+The metric is estimated in windows that double, by Welford's recurrence, and shrunk as
+Stan does: for $n$ draws with covariance $S$,
+$$\hat\Sigma = \frac{n}{n + 5} S + 10^{-3} \frac{5}{n + 5} I.$$
+Its factor is computed when a window ends and at no other step.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+# Hoffman and Gelman (2014), section 3.2.1: shrinkage, stabiliser, and forgetting rate.
+GAMMA, T0, KAPPA = 0.05, 10.0, 0.75
+# Stan's reference manual, "Automatic parameter tuning".
+INITIAL_BUFFER, FIRST_WINDOW, FINAL_BUFFER = 75, 25, 50
+# A covariance of d x d from fewer draws than this times d is noise off its diagonal.
+DENSE_DRAWS_PER_DIMENSION = 2
+
+
+# Host arrays stand in for device arrays before the first call: jit takes both, and
+# making device arrays one by one would cost more than a short run.
+host: Any = np
+
+
+class MetricState(NamedTuple):
+    r"""The inverse mass matrix (an estimate of the covariance), and its factor.
+
+    With the covariance $\Sigma = L L^T$, momenta are $L^{-T} n$, $n \sim N(0, I)$.
+    """
+
+    inverse_mass: Float[Array, " n"] | Float[Array, "n n"]
+    factor: Float[Array, " n"] | Float[Array, "n n"]
+
+
+class StepSizeState(NamedTuple):
+    """Dual averaging: the current and averaged log step sizes and their history."""
+
+    log_step: Float[Array, ""]
+    log_average: Float[Array, ""]
+    error: Float[Array, ""]
+    num_steps: Float[Array, ""]
+    centre: Float[Array, ""]
+
+
+class WindowState(NamedTuple):
+    """Welford's running moments of the draws of one window."""
+
+    num_draws: Float[Array, ""]
+    mean: Float[Array, " n"]
+    spread: Float[Array, " n"] | Float[Array, "n n"]
+
+
+class WarmupState(NamedTuple):
+    """All that warm-up adapts."""
+
+    step_size: StepSizeState
+    window: WindowState
+    metric: MetricState
+
+
+class Stage(NamedTuple):
+    """What each step of a run does, by step."""
+
+    is_warmup: Bool[np.ndarray, " steps"]
+    is_slow: Bool[np.ndarray, " steps"]
+    is_window_end: Bool[np.ndarray, " steps"]
+
+
+def stages(num_warmup: int, num_steps: int) -> Stage:
+    """Returns Stan's schedule: a fast buffer, doubling slow windows, a fast buffer."""
+    step = np.arange(num_steps)
+    is_slow, is_end = np.zeros(num_steps, bool), np.zeros(num_steps, bool)
+    initial, final, size = INITIAL_BUFFER, FINAL_BUFFER, FIRST_WINDOW
+    if num_warmup < initial + size + final:
+        initial, final = int(0.15 * num_warmup), int(0.1 * num_warmup)
+        size = num_warmup - initial - final
+    start, stop = initial, num_warmup - final
+    if num_warmup >= 20:
+        is_slow[start:stop] = True
+        while start < stop:
+            # A window that leaves no room for the next one takes what is left.
+            size = size if start + 3 * size <= stop else stop - start
+            start, size = start + size, 2 * size
+            is_end[start - 1] = True
+    return Stage(step < num_warmup, is_slow, is_end)
+
+
+def host_metric(inverse_mass: Any) -> MetricState:
+    """Factors an inverse mass matrix on the host, diagonal (n,) or dense (n, n)."""
+    if inverse_mass.ndim == 1:
+        return MetricState(inverse_mass, 1.0 / host.sqrt(inverse_mass))
+    factor = host.linalg.inv(host.linalg.cholesky(inverse_mass)).T
+    return MetricState(inverse_mass, factor.astype(inverse_mass.dtype))
+
+
+def metric_state(inverse_mass: Array) -> MetricState:
+    """Factors an inverse mass matrix, diagonal (n,) or dense (n, n)."""
+    if inverse_mass.ndim == 1:
+        return MetricState(inverse_mass, jax.lax.rsqrt(inverse_mass))
+    lower = jnp.linalg.cholesky(inverse_mass)
+    identity = jnp.eye(len(lower), dtype=lower.dtype)
+    inverse = jax.scipy.linalg.solve_triangular(lower, identity, lower=True)
+    return MetricState(inverse_mass, inverse.T)
+
+
+def start_warmup(step_size: Any, metric: MetricState) -> WarmupState:
+    """Returns the state before the first step, on the host."""
+    zero, log_step = host.zeros_like(step_size), host.log(step_size)
+    # Without warm-up, the averaged step size is the one that was given.
+    averaging = StepSizeState(
+        log_step,
+        log_step,
+        zero,
+        zero,
+        (host.log(10.0) + log_step).astype(log_step.dtype),
+    )
+    spread = host.zeros_like(metric.inverse_mass)
+    window = WindowState(
+        zero, host.zeros_like(spread[0] if spread.ndim == 2 else spread), spread
+    )
+    return WarmupState(averaging, window, metric)
+
+
+def update_warmup(
+    state: WarmupState,
+    position: Float[Array, " n"],
+    acceptance_rate: Float[Array, ""],
+    *,
+    target_accept: Float[Array, ""],
+    is_slow: Bool[Array, ""],
+    is_window_end: Bool[Array, ""],
+) -> WarmupState:
+    """Adapts to one step."""
+    step_size = _average(state.step_size, target_accept - acceptance_rate)
+    window = jax.lax.cond(
+        is_slow, lambda: _add(state.window, position), lambda: state.window
+    )
+
+    def close() -> WarmupState:
+        empty = jax.tree.map(jnp.zeros_like, window)
+        restarted = _start_averaging(jnp.exp(step_size.log_average))
+        return WarmupState(restarted, empty, metric_state(_covariance(window)))
+
+    def go_on() -> WarmupState:
+        return WarmupState(step_size, window, state.metric)
+
+    return jax.lax.cond(is_window_end, close, go_on)
+
+
+def _start_averaging(step_size: Array) -> StepSizeState:
+    log_step, zero = jnp.log(step_size), jnp.zeros_like(step_size)
+    centre = math.log(10.0) + log_step
+    return StepSizeState(log_step, log_step, zero, zero, centre)
+
+
+def _average(state: StepSizeState, error: Float[Array, ""]) -> StepSizeState:
+    count = state.num_steps + 1.0
+    weight = 1.0 / (count + T0)
+    mean_error = (1.0 - weight) * state.error + weight * error
+    log_step = state.centre - jnp.sqrt(count) / GAMMA * mean_error
+    forget = count**-KAPPA
+    log_average = forget * log_step + (1.0 - forget) * state.log_average
+    return StepSizeState(log_step, log_average, mean_error, count, state.centre)
+
+
+def _add(state: WindowState, position: Float[Array, " n"]) -> WindowState:
+    count = state.num_draws + 1.0
+    before = position - state.mean
+    mean = state.mean + before / count
+    after = position - mean
+    is_dense = state.spread.ndim == 2
+    product = jnp.outer(after, before) if is_dense else before * after
+    return WindowState(count, mean, state.spread + product)
+
+
+def _covariance(window: WindowState) -> Array:
+    count = window.num_draws
+    covariance = window.spread / (count - 1.0)
+    shrunk, target = count / (count + 5.0) * covariance, 1e-3 * 5.0 / (count + 5.0)
+    if covariance.ndim == 1:
+        return shrunk + target
+    identity = jnp.eye(len(covariance), dtype=covariance.dtype)
+    is_enough = count >= DENSE_DRAWS_PER_DIMENSION * len(covariance)
+    return jnp.where(is_enough, shrunk, shrunk * identity) + target * identity
