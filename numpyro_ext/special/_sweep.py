@@ -12,6 +12,7 @@ from jax import lax
 
 from . import _olver, _temme, _trapezoid
 from ._elementary import (
+    Mask,
     Order,
     Real,
     hypot,
@@ -26,7 +27,7 @@ FIRST = frozenset({(1, 0), (0, 1)})
 SECOND = frozenset({(2, 0), (1, 1), (0, 2)})
 
 
-def regimes(v: Real, z: Real) -> tuple[Real, Real, Real]:
+def regimes(v: Real, z: Real) -> tuple[Mask, Mask, Mask]:
     """Which regime serves each point: asymptotic, trapezoidal, series."""
     form = format_of(z.dtype)
     is_olver = hypot(v, z) + form.olver_slope * v >= form.olver_radius
@@ -34,13 +35,21 @@ def regimes(v: Real, z: Real) -> tuple[Real, Real, Real]:
     return is_olver, ~is_olver & ~is_series, is_series
 
 
-def _inside(v: Real, z: Real, is_used: Real, z_inside: float) -> tuple[Real, Real]:
+def _inside(v: Real, z: Real, is_used: Mask, z_inside: float) -> tuple[Real, Real]:
     """The arguments, moved into the regime where it is not used."""
     return jnp.where(is_used, v, 0.0), jnp.where(is_used, z, z_inside)
 
 
-def _select(
-    is_olver: Real, is_series: Real, olver: Real, trapezoid: Real, series: Real
+def split(
+    v: Real, z: Real, is_used: tuple[Mask, Mask, Mask]
+) -> list[tuple[Real, Real]]:
+    """The arguments for each regime."""
+    places = float(format_of(z.dtype).olver_radius), 1.0, 1.0
+    return [_inside(v, z, u, place) for u, place in zip(is_used, places, strict=True)]
+
+
+def select(
+    is_olver: Mask, is_series: Mask, olver: Real, trapezoid: Real, series: Real
 ) -> Real:
     return jnp.where(is_olver, olver, jnp.where(is_series, series, trapezoid))
 
@@ -51,10 +60,8 @@ def sweep(v: Real, z: Real, wanted: frozenset[Order]) -> dict[Order, Real]:
     Keyed by their orders in (v, z); (0, 0) is the value.
     """
     form = format_of(z.dtype)
-    is_olver, is_trapezoid, is_series = regimes(v, z)
-    v_o, z_o = _inside(v, z, is_olver, float(form.olver_radius))
-    v_q, z_q = _inside(v, z, is_trapezoid, 1.0)
-    v_s, z_s = _inside(v, z, is_series, 1.0)
+    is_used = is_olver, _, is_series = regimes(v, z)
+    (v_o, z_o), (v_q, z_q), (v_s, z_s) = split(v, z, is_used)
     moments = frozenset().union(*(_trapezoid.MOMENTS[w] for w in wanted))
     sums = _trapezoid.sums(v_q, z_q, moments)
     series = _temme.series(v_s, z_s, order=max(w[0] for w in wanted))
@@ -69,14 +76,14 @@ def sweep(v: Real, z: Real, wanted: frozenset[Order]) -> dict[Order, Real]:
         if (0, 0) in wanted:
             main, remainder = _olver.value(v_o, pair, growth)
             addend, argument = _temme.value(v_s, series)
-            argument = _select(
+            argument = select(
                 is_olver,
                 is_series,
                 1.0 / pair[0],
                 form.step * sums[0, 0],
                 argument,
             )
-            rest = _select(
+            rest = select(
                 is_olver,
                 is_series,
                 remainder + _olver.HALF_LOG_HALF_PI,
@@ -95,20 +102,50 @@ def sweep(v: Real, z: Real, wanted: frozenset[Order]) -> dict[Order, Real]:
             _temme.derivatives(v_s, z_s, series, wanted),
         )
         for w in wanted:
-            out[w] = _select(is_olver, is_series, *(piece[w] for piece in pieces))
+            out[w] = select(is_olver, is_series, *(piece[w] for piece in pieces))
     return out
 
 
-def _fold(v: Real) -> tuple[Real, Real]:
+def fold(v: Real) -> tuple[Real, Real]:
     """The sign and the size of the order; at 0 the derivative is that from above."""
     sign = jnp.where(v < 0.0, -1.0, 1.0).astype(v.dtype)
     return sign, sign * v
 
 
+def inside(v: Real, z: Real) -> tuple[Mask, Real, Real]:
+    """Where the sweep applies, and arguments that it can take everywhere."""
+    form = format_of(z.dtype)
+    is_inside = (z >= form.tiny) & (z <= form.huge) & (jnp.abs(v) <= form.huge)
+    return is_inside, *_inside(v, z, is_inside, 1.0)
+
+
+def limit(
+    v: Real,
+    z: Real,
+    at_zero: Real | float,
+    at_infinity: float,
+    of_order: Real | float,
+) -> Real:
+    """What holds at z = 0, at z = inf and at an infinite order; else NaN."""
+    form = format_of(z.dtype)
+    is_order, is_argument = jnp.abs(v) > form.huge, z > form.huge
+    out = jnp.where(is_order & (z >= 0.0) & ~is_argument, of_order, jnp.nan)
+    out = jnp.where(is_argument & (jnp.abs(v) <= form.huge), at_infinity, out)
+    is_zero = (z >= 0.0) & (z < form.tiny) & ~jnp.isnan(v)
+    return jnp.where(is_zero, at_zero, out)
+
+
+def _value_limit(v: Real, z: Real) -> Real:
+    return limit(v, z, jnp.inf, -jnp.inf, jnp.inf)
+
+
 @jax.custom_jvp
+@jax.jit
 def value(v: Real, z: Real) -> Real:
-    """log K_v(z) for normal z > 0."""
-    return sweep(jnp.abs(v), z, frozenset({(0, 0)}))[0, 0]
+    """Log K_v(z)."""
+    is_inside, v_in, z_in = inside(v, z)
+    out = sweep(jnp.abs(v_in), z_in, frozenset({(0, 0)}))[0, 0]
+    return jnp.where(is_inside, out, _value_limit(v, z))
 
 
 @value.defjvp
@@ -118,11 +155,21 @@ def _value_jvp(primals: tuple[Real, Real], tangents: tuple[Real, Real]):
 
 
 @jax.custom_jvp
+@jax.jit
 def value_and_gradient(v: Real, z: Real) -> tuple[Real, Real, Real]:
-    """log K_v(z), its derivative in v, and that in z."""
-    sign, size = _fold(v)
-    out = sweep(size, z, FIRST | {(0, 0)})
-    return out[0, 0], sign * out[1, 0], out[0, 1]
+    """Log K_v(z), its derivative in v, and that in z."""
+    is_inside, v_in, z_in = inside(v, z)
+    sign, size = fold(v_in)
+    out = sweep(size, z_in, FIRST | {(0, 0)})
+    # sign(v) inf, and 0 for v = 0.
+    by_order = jnp.where(v == 0.0, 0.0, jnp.inf * jnp.sign(v))
+    by_v_limit = limit(v, z, by_order, 0.0, by_order)
+    by_z_limit = limit(v, z, -jnp.inf, -1.0, -jnp.inf)
+    return (
+        jnp.where(is_inside, out[0, 0], _value_limit(v, z)),
+        jnp.where(is_inside, sign * out[1, 0], by_v_limit),
+        jnp.where(is_inside, out[0, 1], by_z_limit),
+    )
 
 
 @value_and_gradient.defjvp
@@ -138,8 +185,15 @@ def _value_and_gradient_jvp(primals: tuple[Real, Real], tangents: tuple[Real, Re
     return (out, by_v, by_z), tangents_out
 
 
+@jax.jit
 def second_derivatives(v: Real, z: Real) -> tuple[Real, Real, Real]:
-    """The second derivatives of log K_v(z): in v twice, in v and z, in z twice."""
-    sign, size = _fold(v)
-    out = sweep(size, z, SECOND)
-    return out[2, 0], sign * out[1, 1], out[0, 2]
+    """The second derivatives of log K_v(z): in v twice, in v and z, in z twice.
+
+    NaN where z is 0 or infinite, or the order infinite.
+    """
+    is_inside, v_in, z_in = inside(v, z)
+    sign, size = fold(v_in)
+    out = sweep(size, z_in, SECOND)
+    out = out[2, 0], sign * out[1, 1], out[0, 2]
+    by_vv, by_vz, by_zz = (jnp.where(is_inside, x, jnp.nan) for x in out)
+    return by_vv, by_vz, by_zz

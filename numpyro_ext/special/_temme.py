@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from ._elementary import Order, Real, exp, log_ratio, polynomial
+from ._elementary import Mask, Order, Real, exp, log_ratio, polynomial
 from ._formats import Format, Row, Table, format_of
 
 # The value and its derivatives, to as many orders as are wanted.
@@ -39,7 +39,7 @@ class Series(NamedTuple):
         before: Jet in mu of y k_{n-1}; serves n > 0.
     """
 
-    is_first: Real
+    is_first: Mask
     mu: Real
     growth: Real
     reflection: Jet
