@@ -14,11 +14,12 @@ Source of the algorithms: Dekker (1971), Numer. Math. 18, 224-242.
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ._formats import Format, Row, format_of
 
 Real = Float[Array, "..."]
+Mask = Bool[Array, "..."]
 Pair = tuple[Real, Real]
 # Orders of differentiation in v and in z.
 Order = tuple[int, int]
@@ -103,7 +104,7 @@ def log(x: Real) -> Real:
     f = _significand(bits, form)
     is_large = f > 1.4142135623730951
     f = jnp.where(is_large, 0.5 * f, f)
-    k = _exponent(bits, form) + is_large
+    k = _exponent(bits, form) + jnp.where(is_large, 1.0, 0.0).astype(form.dtype)
     r = (f - 1.0) / (f + 1.0)
     square = r * r
     tail = r * square * polynomial(form.atanh, square)
@@ -123,7 +124,7 @@ def hypot_pair(v: Real, z: Real) -> Pair:
     significand = a * inverse
     b = b * inverse
     root = jnp.sqrt(significand * significand + b * b)
-    # root^2 - a^2 - b^2 from exact products: with d = root - a, it is 2 a d + d^2 - b^2.
+    # root^2 - a^2 - b^2 from exact products: 2 a d + d^2 - b^2 with d = root - a.
     d = root - significand
     a1, b1, d1 = (_leading(x, form) for x in (significand, b, d))
     a2, b2, d2 = significand - a1, b - b1, d - d1
@@ -148,7 +149,7 @@ def _hypot_jvp(primals: Pair, tangents: Pair) -> Pair:
 
 
 def log_ratio_pair(numerator: Pair, denominator: Real) -> Pair:
-    """log of a quotient as a double word; both positive and normal.
+    """Log of a quotient as a double word; both positive and normal.
 
     The low part holds all but the leading terms k log 2 + 2 r of the logarithm, so
     that the absolute error is about 2^-60 (2^-31 in float32) however large or small.
@@ -182,8 +183,9 @@ def log_ratio_pair(numerator: Pair, denominator: Real) -> Pair:
 
 @jax.custom_jvp
 def log_ratio(numerator: Real, denominator: Real) -> Real:
-    """log of a quotient of positive normal numbers; differentiable."""
-    return sum(log_ratio_pair((numerator, jnp.zeros_like(numerator)), denominator))
+    """Log of a quotient of positive normal numbers; differentiable."""
+    high, low = log_ratio_pair((numerator, jnp.zeros_like(numerator)), denominator)
+    return high + low
 
 
 @log_ratio.defjvp

@@ -28,7 +28,8 @@ class Format:
         split: Number of low bits to clear so that a product of two halves is exact.
         log2: log 2 as a short leading part (exact when multiplied by any exponent)
             and the rest.
-        tiny: Smallest z that the series takes; log K is +inf below it.
+        tiny: The smallest z that does not count as 0.
+        huge: The largest |v| and z that do not count as infinite.
         steps_per_octave: Trapezoidal nodes in which exp(t) doubles.
         num_nodes: Trapezoidal nodes on t > 0; the integrand is negligible beyond.
         olver_radius: Olver's expansion serves kappa + olver_slope v >= olver_radius.
@@ -50,6 +51,7 @@ class Format:
     split: int
     log2: tuple[float, float]
     tiny: float
+    huge: float
     steps_per_octave: int
     num_nodes: int
     olver_radius: float
@@ -88,6 +90,7 @@ FLOAT64 = Format(
     split=27,
     log2=_split_log2(40),
     tiny=2.0**-1021,
+    huge=2.0**1020,
     steps_per_octave=5,
     num_nodes=38,
     olver_radius=tables.OLVER_RADIUS_64,
@@ -110,6 +113,7 @@ FLOAT32 = Format(
     split=12,
     log2=_split_log2(14),
     tiny=2.0**-125,
+    huge=2.0**124,
     steps_per_octave=2,
     num_nodes=12,
     olver_radius=tables.OLVER_RADIUS_32,

@@ -1,10 +1,11 @@
 r"""log K_v(z) for large order or argument: Olver's uniform expansion, economized.
 
 With $\kappa = \sqrt{v^2 + z^2}$, $s = 1/\kappa$, $m = v^2/\kappa^2$,
-$$\log K_v(z) = v\,\mathrm{asinh}(v/z) - \kappa + \tfrac12\log\frac{\pi s}{2} + F(s, m).$$
+$$\log K_v(z) =
+  v\,\mathrm{asinh}(v/z) - \kappa + \tfrac12\log\frac{\pi s}{2} + F(s, m).$$
 $F$ has the asymptotic series $\sum_k s^k D_k(m)$ that follows from DLMF 10.41.4 and
-10.41.9, with $D_k$ a polynomial of degree $k$. A least-squares fit of $F$ itself, of the
-same triangular form, needs half the terms. It holds from Hankel's case $m = 0$ over
+10.41.9, with $D_k$ a polynomial of degree $k$. A least-squares fit of $F$ itself, of
+the same triangular form, needs half the terms. It holds from Hankel's case $m = 0$ to
 Stirling's $m = 1$, and its derivatives cost no more than the value.
 Source: Olver (1954), Phil. Trans. R. Soc. A 247, 328-368; DLMF 10.41.
 """
@@ -56,6 +57,14 @@ def value(v: Real, kappa: Pair, growth: Pair) -> tuple[Real, Real]:
     return total + (error + (low - kappa[1])), f
 
 
+def slope(v: Real, z: Real, kappa: Real) -> Real:
+    """The derivative in z without its leading term, -kappa / z."""
+    form = format_of(z.dtype)
+    p = v / kappa
+    b = _sum(_euler(form.olver), form.olver_radius / kappa, p * p) - 0.5
+    return b * (z / kappa) / kappa
+
+
 def derivatives(
     v: Real, z: Real, kappa: Real, growth: Real | None, wanted: frozenset[Order]
 ) -> dict[Order, Real]:
@@ -70,23 +79,17 @@ def derivatives(
     m, n, x = p * p, c * c, form.olver_radius / kappa
     euler, by_m = _euler(form.olver), _by_m(form.olver)
     b = _sum(euler, x, m) - 0.5
-    out = {}
-    if (0, 1) in wanted:
-        out[0, 1] = s * c * b - kappa / z
-    if wanted & {(1, 0), (2, 0)}:
-        f_m = _sum(by_m, x, m)
-        a = b + 2.0 * f_m
-    if (1, 0) in wanted:
+    f_m = _sum(by_m, x, m)
+    a = b + 2.0 * f_m
+    out = {(0, 1): s * c * b - kappa / z}
+    if growth is not None:
         out[1, 0] = s * p * a + growth
-    if wanted & {(2, 0), (1, 1), (0, 2)}:
-        ee = _sum(_euler(euler), x, m)
-    if wanted & {(2, 0), (1, 1)}:
-        de = _sum(_by_m(euler), x, m)
-    if (2, 0) in wanted:
-        second = ee + 4.0 * (de + f_m + _sum(_by_m(by_m), x, m))
-        out[2, 0] = s + s * s * ((1.0 - 2.0 * m) * a + m * second)
-    if (1, 1) in wanted:
-        out[1, 1] = s * s * p * c * (ee + 2.0 * de - 2.0 * b) - p / z
-    if (0, 2) in wanted:
-        out[0, 2] = s * s * ((1.0 - 2.0 * n) * b + n * ee) + p * (v / z) / z
+    if not wanted & {(2, 0), (1, 1), (0, 2)}:
+        return out
+    ee = _sum(_euler(euler), x, m)
+    de = _sum(_by_m(euler), x, m)
+    second = ee + 4.0 * (de + f_m + _sum(_by_m(by_m), x, m))
+    out[2, 0] = s + s * s * ((1.0 - 2.0 * m) * a + m * second)
+    out[1, 1] = s * s * p * c * (ee + 2.0 * de - 2.0 * b) - p / z
+    out[0, 2] = s * s * ((1.0 - 2.0 * n) * b + n * ee) + p * (v / z) / z
     return out

@@ -81,7 +81,7 @@ def _odd_sum(weights: list[Real], v: Real, form: Format) -> Real:
 
 
 def _sinh(x: Real) -> Real:
-    """sinh for 0 <= x <= 2, where a short series serves near 0."""
+    """Sinh for 0 <= x <= 2, where a short series serves near 0."""
     square = x * x
     series = jnp.ones_like(x)
     for k in (11, 9, 7, 5, 3):
