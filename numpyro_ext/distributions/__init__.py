@@ -5,3 +5,24 @@ from .._guard import refuse_mixed_install
 # Also here: the other package of this import name may have put its `__init__.py` in the
 # place of ours, and this folder is ours whichever of the two was installed last.
 refuse_mixed_install()
+
+from ._generalized_hyperbolic import GeneralizedHyperbolic as GeneralizedHyperbolic
+from ._generalized_hyperbolic import (
+    MultivariateGeneralizedHyperbolic as MultivariateGeneralizedHyperbolic,
+)
+from ._generalized_inverse_gaussian import (
+    GeneralizedInverseGaussian as GeneralizedInverseGaussian,
+)
+from ._generalized_inverse_gaussian import InverseGaussian as InverseGaussian
+from ._hyperbolic import Hyperbolic as Hyperbolic
+from ._hyperbolic import MultivariateHyperbolic as MultivariateHyperbolic
+from ._normal_inverse_gaussian import (
+    MultivariateNormalInverseGaussian as MultivariateNormalInverseGaussian,
+)
+from ._normal_inverse_gaussian import NormalInverseGaussian as NormalInverseGaussian
+from ._skew_t import GeneralizedHyperbolicSkewT as GeneralizedHyperbolicSkewT
+from ._skew_t import (
+    MultivariateGeneralizedHyperbolicSkewT as MultivariateGeneralizedHyperbolicSkewT,
+)
+from ._variance_gamma import MultivariateVarianceGamma as MultivariateVarianceGamma
+from ._variance_gamma import VarianceGamma as VarianceGamma

@@ -15,6 +15,7 @@ from jax import Array
 from jax.scipy.special import gammaln
 
 from ..special import log_kv, log_kv_ratio
+from ._kernel import times_exp
 
 Order = Array | float
 
@@ -138,7 +139,7 @@ def log_density_of_log(p: Order, a: Array, b: Array, v: Array, log_z: Array) -> 
     cancellation of three large terms. Its derivative is taken of the plain form, which
     is finite at a = 0 and b = 0.
     """
-    up, down = a * jnp.exp(v), b * jnp.exp(-v)
+    up, down = times_exp(a, v), times_exp(b, -v)
     gap = jnp.sqrt(jax.lax.stop_gradient(up)) - jnp.sqrt(jax.lax.stop_gradient(down))
     plain = root(a) * root(b) - 0.5 * (up + down)
     exponent = -0.5 * gap * gap + (plain - jax.lax.stop_gradient(plain))

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from ._gig_normalizer import log_density_of_log, log_normalizer
-from ._kernel import DROP, KNEE, fall, legendre, log_mode, reach
+from ._kernel import DROP, KNEE, fall, legendre, log_mode, reach, times_exp
 
 NUM_NODES = 32
 
@@ -43,7 +43,7 @@ def log_upper(p: Array, a: Array, b: Array, v: Array) -> Array:
     start = jnp.maximum(v, mode)
     log_z = log_normalizer(p, a, b)
     height = log_density_of_log(p, a, b, start, log_z)
-    up, down = 0.5 * a * jnp.exp(start), 0.5 * b * jnp.exp(-start)
+    up, down = 0.5 * times_exp(a, start), 0.5 * times_exp(b, -start)
     endless = jnp.full_like(v, jnp.inf)
     right = _panels(p, up, down, endless)
     # On the other side of the mode the same integral, mirrored.

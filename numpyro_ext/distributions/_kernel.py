@@ -6,6 +6,8 @@ functions here say where the panels begin and end, by bounds and a few Newton st
 fixed number, so that nothing branches.
 """
 
+import math
+
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -24,6 +26,17 @@ def legendre(num_nodes: int, dtype) -> tuple[Array, Array]:
     return jnp.asarray(0.5 * (nodes + 1.0), dtype), jnp.asarray(0.5 * weights, dtype)
 
 
+def _expm1(x: Array) -> Array:
+    """Finite, so that a factor 0 in front gives 0."""
+    return jnp.expm1(jnp.minimum(x, math.log(jnp.finfo(x.dtype).max) - 1.0))
+
+
+def times_exp(factor: Array, v: Array) -> Array:
+    """Returns factor e^v; 0 where the factor is 0, however large v is."""
+    is_zero = factor == 0
+    return factor * jnp.exp(jnp.where(is_zero, 0.0, v))
+
+
 def exp_remainders(x: Array) -> tuple[Array, Array]:
     """Returns e^x - 1 - x and e^-x - 1 + x for x >= 0, without cancellation near 0."""
     is_small = x < 1.0
@@ -34,7 +47,7 @@ def exp_remainders(x: Array) -> tuple[Array, Array]:
         even = 1.0 + y / ((2 * k + 1) * (2 * k + 2)) * even
         odd = 1.0 + y / ((2 * k + 2) * (2 * k + 3)) * odd
     even, odd = 0.5 * y * even, small * y / 6.0 * odd
-    growth = jnp.where(is_small, even + odd, jnp.expm1(large) - large)
+    growth = jnp.where(is_small, even + odd, _expm1(large) - large)
     decay = jnp.where(is_small, even - odd, jnp.expm1(-large) + large)
     return growth, decay
 
@@ -69,15 +82,15 @@ def reach(slope: Array, up: Array, down: Array, drop: Array | float) -> Array:
     Each of the three terms alone gives an upper bound in closed form. `fall` is convex,
     so Newton's method comes down from the least of them without overshooting.
     """
-    tiny = jnp.finfo(slope.dtype).tiny
+    tiny = jnp.finfo(slope.dtype).tiny * 1e4
     ratio_up = drop / jnp.maximum(up, tiny)
     ratio_down = drop / jnp.maximum(down, tiny)
     root_up = jnp.sqrt(2.0 * ratio_up)
-    bound = jnp.minimum(root_up, jnp.log1p(jnp.minimum(ratio_up + root_up, 1e30)))
+    bound = jnp.minimum(root_up, jnp.log1p(ratio_up + root_up))
     bound = jnp.minimum(bound, ratio_down + jnp.sqrt(2.0 * ratio_down))
     bound = jnp.minimum(bound, drop / jnp.maximum(slope, tiny))
     for _ in range(NEWTON_STEPS):
-        growth = jnp.expm1(bound)
+        growth = _expm1(bound)
         decay = -jnp.expm1(-bound)
         rate = slope + up * growth + down * decay
         excess = fall(slope, up, down, bound) - drop

@@ -1,0 +1,260 @@
+"""The generalized inverse Gaussian law and its best known member."""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+from numpyro.distributions import constraints
+from numpyro.distributions.util import validate_sample
+from numpyro.util import is_prng_key
+
+from . import _gig_moments as moments
+from ._gig_normalizer import is_proper, log_density_of_log, log_normalizer
+from ._gig_quantile import log_quantile
+from ._gig_sampler import sample_log
+from ._gig_tail import log_tails
+from ._law import AbstractLaw, as_float, promote
+
+
+class AbstractGIG(AbstractLaw):
+    """A law of x > 0 that is GIG(p, a, b) for the three numbers of `gig()`."""
+
+    support = constraints.positive
+
+    def gig(self) -> tuple[Array, Array, Array]:
+        """The order p and the rates a and b; they broadcast to the batch shape."""
+        raise NotImplementedError
+
+    def _full(self, *values: ArrayLike) -> list[Array]:
+        """The values and (p, a, b), broadcast to one shape."""
+        p, a, b = self.gig()
+        arrays = [
+            jnp.asarray(as_float(type(self).__name__, "value", v), a.dtype)
+            for v in values
+        ]
+        arrays += [jnp.asarray(x, a.dtype) for x in (p, a, b)]
+        shape = jnp.broadcast_shapes(self.batch_shape, *(x.shape for x in arrays))
+        return [jnp.broadcast_to(x, shape) for x in arrays]
+
+    def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
+        """Draws with the shape `sample_shape + batch_shape`, differentiable."""
+        assert is_prng_key(key)
+        shape = sample_shape + self.batch_shape
+        p, a, b = (jnp.broadcast_to(x, shape) for x in self._full())
+        return jnp.exp(sample_log(key, p, a, b))
+
+    @validate_sample
+    def log_prob(self, value: ArrayLike, intermediates: list | None = None) -> Array:
+        """Log density; -inf outside x > 0, NaN at NaN and at forbidden parameters."""
+        p, a, b = self.gig()
+        x = jnp.asarray(as_float(type(self).__name__, "value", value), a.dtype)
+        is_inside = x > 0
+        v = jnp.log(jnp.where(is_inside, x, 1.0))
+        inside = log_density_of_log(p, a, b, v, log_normalizer(p, a, b)) - v
+        out = jnp.where(is_inside, inside, jnp.where(jnp.isnan(x), jnp.nan, -jnp.inf))
+        return jnp.where(is_proper(p, a, b), out, jnp.nan)
+
+    def _tails(self, value: ArrayLike) -> tuple[Array, Array]:
+        x, p, a, b = self._full(value)
+        is_inside = x > 0
+        v = jnp.log(jnp.where(is_inside, x, 1.0))
+        lower, upper = log_tails(p, a, b, v)
+        lower = jnp.where(is_inside, lower, jnp.where(jnp.isnan(x), jnp.nan, -jnp.inf))
+        upper = jnp.where(is_inside, upper, jnp.where(jnp.isnan(x), jnp.nan, 0.0))
+        return lower, upper
+
+    def log_cdf(self, value: ArrayLike) -> Array:
+        """Log of P(x < value), with full relative accuracy in the lower tail."""
+        return self._tails(value)[0]
+
+    def log_sf(self, value: ArrayLike) -> Array:
+        """Log of P(x > value), with full relative accuracy in the upper tail."""
+        return self._tails(value)[1]
+
+    def cdf(self, value: ArrayLike) -> Array:
+        """P(x < value)."""
+        return jnp.exp(self.log_cdf(value))
+
+    def icdf(self, q: ArrayLike) -> Array:
+        """The value with P(x < value) = q."""
+        q, p, a, b = self._full(q)
+        return jnp.exp(log_quantile(p, a, b, q))
+
+    def _moments(self) -> tuple[Array, Array, Array, Array]:
+        return moments.central_moments(*self._full())
+
+    @property
+    def mean(self) -> Array:
+        """E[x]; infinite at a = 0 with p >= -1."""
+        return moments.mean(*self._full())
+
+    @property
+    def variance(self) -> Array:
+        """E[(x - mean)^2]."""
+        return self._moments()[1]
+
+    @property
+    def skewness(self) -> Array:
+        """Third central moment over the cube of the standard deviation."""
+        _, two, three, _ = self._moments()
+        return three / two**1.5
+
+    @property
+    def kurtosis(self) -> Array:
+        """Excess kurtosis: 0 for a normal law."""
+        _, two, _, four = self._moments()
+        return four / two**2 - 3.0
+
+    @property
+    def mode(self) -> Array:
+        """Where the density of x is largest."""
+        p, a, b = self._full()
+        # The mode of log x under one order less.
+        from ._kernel import log_mode
+
+        return jnp.where((b == 0) & (p <= 1), 0.0, jnp.exp(log_mode(p - 1.0, a, b)))
+
+    def entropy(self) -> Array:
+        """Differential entropy, in nats."""
+        return moments.entropy(*self._full())
+
+
+class GeneralizedInverseGaussian(AbstractGIG):
+    r"""Generalized inverse Gaussian law of $x > 0$; gamma and inverse gamma at its edges.
+
+    $$p(x) = \frac{(a/b)^{p/2}}{2 K_p(\sqrt{ab})}
+      x^{p-1} \exp\left(-\tfrac12 (a x + b / x)\right).$$
+    $1/x$ is GIG(-p, b, a) and $c x$ is GIG(p, a/c, bc). b = 0 is Gamma(p, a/2), a = 0 is
+    InverseGamma(-p, b/2). scipy's `geninvgauss(p, omega, scale=s)` has a = omega / s and
+    b = omega s; R's and normix's (lambda, chi, psi) are (p, b, a).
+
+    Args:
+        p: Order, any real number.
+        a: $a \ge 0$, rate of the upper tail, in 1 / units of x; 0 needs p < 0.
+        b: $b \ge 0$, rate at the origin, in units of x; 0 needs p > 0.
+
+    Shapes: the three broadcast to `batch_shape`; `event_shape` is `()`.
+    Raises: ValueError, if concrete parameters give no density; TypeError for None and
+        complex numbers.
+    Source: Jørgensen (1982); sampler of Devroye (2014), Stat. Comput. 24, 239-246.
+    """
+
+    arg_constraints = {
+        "p": constraints.real,
+        "a": constraints.nonnegative,
+        "b": constraints.nonnegative,
+    }
+    reparametrized_params = ["p", "a", "b"]
+    p: Array
+    a: Array
+    b: Array
+
+    def __init__(
+        self,
+        p: ArrayLike,
+        a: ArrayLike,
+        b: ArrayLike,
+        *,
+        validate_args: bool | None = None,
+    ):
+        params, batch_shape = promote("GeneralizedInverseGaussian", p=p, a=a, b=b)
+        self.p, self.a, self.b = params
+        super().__init__(batch_shape, validate_args=validate_args)
+
+    def gig(self) -> tuple[Array, Array, Array]:
+        """The parameters themselves."""
+        return self.p, self.a, self.b
+
+    def _validate_jointly(self) -> None:
+        check_order(type(self).__name__, self.p, self.a, self.b)
+
+
+def check_order(owner: str, p: Array, a: Array, b: Array) -> None:
+    """Raises ValueError for concrete parameters whose kernel has no integral."""
+    if any(isinstance(x, jax.core.Tracer) for x in (p, a, b)):
+        return
+    shape = jnp.broadcast_shapes(p.shape, a.shape, b.shape)
+    p, a, b = (jnp.broadcast_to(x, shape).ravel() for x in (p, a, b))
+    for cause, is_bad in (
+        ("`a` and `b` are both zero", (a == 0) & (b == 0)),
+        ("needs p < 0 when a = 0", (a == 0) & (p >= 0)),
+        ("needs p > 0 when b = 0", (b == 0) & (p <= 0)),
+    ):
+        if bool(jnp.any(is_bad)):
+            i = int(jnp.argmax(is_bad))
+            raise ValueError(
+                f"`{owner}(p={p[i]}, a={a[i]}, b={b[i]})` has no density: {cause}."
+            )
+
+
+class InverseGaussian(AbstractGIG):
+    r"""Inverse Gaussian (Wald) law: first passage times of Brownian motion with drift.
+
+    $$p(x) = \sqrt{\frac{\lambda}{2\pi x^3}}
+      \exp\left(-\frac{\lambda (x - m)^2}{2 m^2 x}\right),$$
+    which is GIG(-1/2, lambda / m^2, lambda). scipy's `invgauss(m / lambda, scale=lambda)`.
+
+    Args:
+        loc: $m > 0$, the mean, in units of x.
+        concentration: $\lambda > 0$, in units of x; the variance is $m^3 / \lambda$.
+
+    Shapes: the two broadcast to `batch_shape`; `event_shape` is `()`.
+    Raises: ValueError, if a concrete parameter is not positive and finite.
+    Source: Chhikara and Folks (1989), The Inverse Gaussian Distribution.
+    """
+
+    arg_constraints = {
+        "loc": constraints.positive,
+        "concentration": constraints.positive,
+    }
+    reparametrized_params = ["loc", "concentration"]
+    loc: Array
+    concentration: Array
+
+    def __init__(
+        self,
+        loc: ArrayLike = 1.0,
+        concentration: ArrayLike = 1.0,
+        *,
+        validate_args: bool | None = None,
+    ):
+        params, batch_shape = promote(
+            "InverseGaussian", loc=loc, concentration=concentration
+        )
+        self.loc, self.concentration = params
+        super().__init__(batch_shape, validate_args=validate_args)
+
+    def gig(self) -> tuple[Array, Array, Array]:
+        """(-1/2, concentration / loc^2, concentration)."""
+        a = self.concentration / jnp.square(self.loc)
+        return jnp.full_like(a, -0.5), a, self.concentration
+
+    @validate_sample
+    def log_prob(self, value: ArrayLike, intermediates: list | None = None) -> Array:
+        """Log density, in closed form."""
+        x = jnp.asarray(value, self.loc.dtype)
+        is_inside = x > 0
+        safe = jnp.where(is_inside, x, 1.0)
+        z = (safe - self.loc) / self.loc
+        inside = 0.5 * (
+            jnp.log(self.concentration / (2.0 * jnp.pi))
+            - 3.0 * jnp.log(safe)
+            - self.concentration * z * z / safe
+        )
+        return jnp.where(is_inside, inside, jnp.where(jnp.isnan(x), jnp.nan, -jnp.inf))
+
+    @property
+    def mean(self) -> Array:
+        """The parameter `loc`."""
+        return jnp.broadcast_to(self.loc, self.batch_shape)
+
+    def _moments(self) -> tuple[Array, Array, Array, Array]:
+        ratio = jnp.broadcast_to(self.loc / self.concentration, self.batch_shape)
+        two = ratio * jnp.square(self.loc)
+        sd = jnp.sqrt(two)
+        return (
+            self.mean,
+            two,
+            3.0 * jnp.sqrt(ratio) * sd**3,
+            (15.0 * ratio + 3.0) * two**2,
+        )

@@ -1,0 +1,245 @@
+r"""Multivariate normal variance-mean mixtures: what their laws share.
+
+$x = \mu + \gamma w + \sqrt{w}\,S n$ with one GIG variable w for all coordinates. The
+density is that of `_normal_mixture` with $z = S^{-1}(x - \mu)$, $t = S^{-1}\gamma$.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.scipy.linalg import solve_triangular
+from jax.typing import ArrayLike
+from numpyro.distributions import constraints
+from numpyro.distributions.util import validate_sample
+from numpyro.util import is_prng_key
+
+from . import _gig_moments as moments
+from ._generalized_inverse_gaussian import GeneralizedInverseGaussian
+from ._gig_normalizer import Order, is_proper
+from ._gig_sampler import sample_log
+from ._law import AbstractLaw, as_float
+from ._normal_mixture import mixture_log_prob
+
+Vectors = tuple[Array, Array, Array | None, Array | None, Array | None]
+
+
+def promote_vector(
+    owner: str,
+    own: dict[str, ArrayLike],
+    loc: ArrayLike,
+    skew: ArrayLike,
+    scale_tril: ArrayLike | None,
+    cov_factor: ArrayLike | None,
+    cov_diag: ArrayLike | None,
+) -> tuple[list[Array], Vectors, tuple[int, ...], tuple[int, ...]]:
+    """Checks and broadcasts; returns own parameters, vectors, batch and event shape."""
+    has_factor = cov_factor is not None and cov_diag is not None
+    if (scale_tril is None) != has_factor or (cov_factor is None) != (cov_diag is None):
+        raise ValueError(
+            f"`{owner}` takes either `scale_tril` or both `cov_factor` and `cov_diag`."
+        )
+    given = {"loc": loc, "skew": skew, "scale_tril": scale_tril}
+    given |= {"cov_factor": cov_factor, "cov_diag": cov_diag}
+    arrays = {k: as_float(owner, k, x) for k, x in given.items() if x is not None}
+    arrays |= {k: as_float(owner, k, x) for k, x in own.items()}
+    dtype = jnp.result_type(*arrays.values())
+    arrays = {k: jnp.asarray(x, dtype) for k, x in arrays.items()}
+    matrix = "scale_tril" if scale_tril is not None else "cov_factor"
+    d = arrays[matrix].shape[-2] if arrays[matrix].ndim >= 2 else -1
+    ranks = {"loc": 1, "skew": 1, "scale_tril": 2, "cov_factor": 2, "cov_diag": 1}
+    for name in ("loc", "skew"):
+        if arrays[name].ndim == 0 and d > 0:
+            arrays[name] = jnp.full((d,), arrays[name])
+    for name, rank in ranks.items():
+        fits = name not in arrays or arrays[name].shape[-rank:][:1] == (d,)
+        if name == "scale_tril" and name in arrays:
+            fits = arrays[name].shape[-2:] == (d, d)
+        if not fits or d < 0:
+            raise ValueError(
+                f"`{owner}`: `loc` {arrays['loc'].shape}, `skew` {arrays['skew'].shape} "
+                f"and `{matrix}` {arrays[matrix].shape} do not fit: `{name}` is at odds."
+            )
+    batch_shape = jnp.broadcast_shapes(
+        *(x.shape[: x.ndim - ranks.get(k, 0)] for k, x in arrays.items())
+    )
+
+    def lift(name: str) -> Array | None:
+        if name not in arrays:
+            return None
+        x, rank = arrays[name], ranks.get(name, 0)
+        lead = (1,) * (len(batch_shape) + rank - x.ndim)
+        return x.reshape(lead + x.shape) if lead else x
+
+    vectors = tuple(lift(k) for k in ranks)
+    return (
+        [arrays_k for k in own if (arrays_k := lift(k)) is not None],
+        vectors,
+        batch_shape,
+        (d,),
+    )  # pyright: ignore[reportReturnType]
+
+
+class AbstractMultivariateNormalMixture(AbstractLaw):
+    """Multivariate normal variance-mean mixture with a GIG mixing law."""
+
+    support = constraints.real_vector
+    has_edges = True
+    loc: Array
+    skew: Array
+    scale_tril: Array | None
+    cov_factor: Array | None
+    cov_diag: Array | None
+
+    def get_args(self) -> dict[str, Array]:
+        """The parameters that were given."""
+        args = {k: self.__dict__.get(k) for k in self.arg_constraints}
+        return {k: x for k, x in args.items() if x is not None}
+
+    @property
+    def has_rsample(self) -> bool:
+        """True: draws are differentiable in every parameter."""
+        return True
+
+    def mixing(self) -> tuple[Order, Array, Array]:
+        """(p, a, b) of the mixing law; they broadcast to the batch shape."""
+        raise NotImplementedError
+
+    def mixing_law(self) -> GeneralizedInverseGaussian:
+        """The law of w."""
+        return GeneralizedInverseGaussian(*self._mixing_full(), validate_args=False)
+
+    def _mixing_full(self) -> tuple[Array, Array, Array]:
+        p, a, b = (
+            jnp.broadcast_to(jnp.asarray(x, self.loc.dtype), self.batch_shape)
+            for x in self.mixing()
+        )
+        return p, a, b
+
+    @property
+    def covariance_scale(self) -> Array:
+        """S S^T, the covariance of x given w = 1."""
+        if self.scale_tril is not None:
+            return self.scale_tril @ jnp.swapaxes(self.scale_tril, -1, -2)
+        assert self.cov_factor is not None
+        assert self.cov_diag is not None
+        outer = self.cov_factor @ jnp.swapaxes(self.cov_factor, -1, -2)
+        return outer + self.cov_diag[..., None] * jnp.eye(
+            self.event_shape[0], dtype=outer.dtype
+        )
+
+    def _whiten(self, x: Array) -> tuple[Array, Array]:
+        """S^-1 of x and of skew; any S with the right S S^T serves."""
+        shape = jnp.broadcast_shapes(x.shape, self.batch_shape + self.event_shape)
+        x, skew = jnp.broadcast_to(x, shape), jnp.broadcast_to(self.skew, shape)
+        both = jnp.stack([x, skew], axis=-1)
+        if self.scale_tril is None:
+            return self._whiten_factor(both)
+        d = self.event_shape[0]
+        tril = jnp.broadcast_to(self.scale_tril, (*shape[:-1], d, d))
+        white = solve_triangular(tril, both, lower=True)
+        return white[..., 0], white[..., 1]
+
+    def _capacitance(self) -> tuple[Array, Array]:
+        """Cholesky factor of I + F^T D^-1 F, and D^-1/2 F."""
+        assert self.cov_factor is not None
+        assert self.cov_diag is not None
+        factor = self.cov_factor / jnp.sqrt(self.cov_diag)[..., None]
+        gram = jnp.swapaxes(factor, -1, -2) @ factor
+        eye = jnp.eye(gram.shape[-1], dtype=gram.dtype)
+        return jnp.linalg.cholesky(eye + gram), factor
+
+    def _whiten_factor(self, both: Array) -> tuple[Array, Array]:
+        r"""Vectors of d + r numbers with the inner products of $(FF^T + D)^{-1}$.
+
+        The residual of the regression of $(D^{-1/2}x, 0)$ on the columns of
+        $(D^{-1/2}F, I)$: Woodbury's identity without its difference.
+        """
+        assert self.cov_diag is not None
+        cholesky, factor = self._capacitance()
+        half = both / jnp.sqrt(self.cov_diag)[..., None]
+        weights = jnp.swapaxes(factor, -1, -2) @ half
+        shape = (*weights.shape[:-2], *cholesky.shape[-2:])
+        cholesky = jnp.broadcast_to(cholesky, shape)
+        inner = solve_triangular(cholesky, weights, lower=True)
+        coefficient = solve_triangular(cholesky, inner, lower=True, trans=1)
+        white = jnp.concatenate([half - factor @ coefficient, -coefficient], axis=-2)
+        return white[..., 0], white[..., 1]
+
+    def _half_log_det(self) -> Array:
+        if self.scale_tril is not None:
+            diagonal = jnp.diagonal(self.scale_tril, axis1=-2, axis2=-1)
+            return jnp.sum(jnp.log(diagonal), axis=-1)
+        assert self.cov_diag is not None
+        cholesky, _ = self._capacitance()
+        diagonal = jnp.diagonal(cholesky, axis1=-2, axis2=-1)
+        return 0.5 * jnp.sum(jnp.log(self.cov_diag), -1) + jnp.sum(
+            jnp.log(diagonal), -1
+        )
+
+    def _inner(self, value: ArrayLike) -> tuple[Array, Array, Array, Array]:
+        """|t|^2, |z|^2, t.z and |t|^2|z|^2 - (t.z)^2."""
+        x = as_float(type(self).__name__, "value", value)
+        z, t = self._whiten(jnp.asarray(x, self.loc.dtype) - self.loc)
+        tilt2, z2, cross = (jnp.sum(u * w, -1) for u, w in ((t, t), (z, z), (t, z)))
+        along = cross / jnp.where(tilt2 > 0, tilt2, 1.0)
+        rest = z - along[..., None] * t
+        return tilt2, z2, cross, tilt2 * jnp.sum(rest * rest, -1)
+
+    @validate_sample
+    def log_prob(self, value: ArrayLike, intermediates: list | None = None) -> Array:
+        """Log density, with one Bessel function for each datum."""
+        p, a, b = self.mixing()
+        density = mixture_log_prob(
+            p, a, b, *self._inner(value), self.event_shape[0], edges=self.has_edges
+        )
+        density = density - self._half_log_det()
+        return jnp.where(is_proper(p, a, b), density, jnp.nan)
+
+    def conditional_mixing(self, value: ArrayLike) -> GeneralizedInverseGaussian:
+        """The law of w given x: GIG(p - d/2, a + |t|^2, b + |z|^2)."""
+        p, a, b = self._mixing_full()
+        tilt2, z2, _, _ = self._inner(value)
+        return GeneralizedInverseGaussian(
+            p - 0.5 * self.event_shape[0], a + tilt2, b + z2, validate_args=False
+        )
+
+    def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
+        """Draws with the shape `sample_shape + batch_shape + (d,)`, differentiable."""
+        assert is_prng_key(key)
+        key_w, key_n, key_f = jax.random.split(key, 3)
+        shape = sample_shape + self.batch_shape
+        p, a, b = (jnp.broadcast_to(x, shape) for x in self._mixing_full())
+        v = sample_log(key_w, p, a, b)[..., None]
+        n = jax.random.normal(key_n, shape + self.event_shape, self.loc.dtype)
+        if self.scale_tril is not None:
+            noise = jnp.squeeze(self.scale_tril @ n[..., None], -1)
+        else:
+            assert self.cov_factor is not None
+            assert self.cov_diag is not None
+            rank = self.cov_factor.shape[-1:]
+            f = jax.random.normal(key_f, shape + rank, self.loc.dtype)
+            noise = jnp.sqrt(self.cov_diag) * n
+            noise = noise + jnp.squeeze(self.cov_factor @ f[..., None], -1)
+        return self.loc + self.skew * jnp.exp(v) + jnp.exp(0.5 * v) * noise
+
+    @property
+    def mean(self) -> Array:
+        """Loc + skew E[w]."""
+        first = moments.mean(*self._mixing_full())[..., None]
+        shape = self.batch_shape + self.event_shape
+        moved = jnp.where(self.skew == 0, 0.0, self.skew * first)
+        return jnp.broadcast_to(self.loc + moved, shape)
+
+    @property
+    def covariance_matrix(self) -> Array:
+        """S S^T E[w] + skew skew^T Var[w]."""
+        first, two, _, _ = moments.central_moments(*self._mixing_full())
+        outer = self.skew[..., :, None] * self.skew[..., None, :]
+        spread = jnp.where(outer == 0, 0.0, outer * two[..., None, None])
+        return self.covariance_scale * first[..., None, None] + spread
+
+    @property
+    def variance(self) -> Array:
+        """The diagonal of `covariance_matrix`."""
+        diagonal = jnp.diagonal(self.covariance_matrix, axis1=-2, axis2=-1)
+        return jnp.broadcast_to(diagonal, self.batch_shape + self.event_shape)

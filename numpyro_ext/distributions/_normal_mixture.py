@@ -1,0 +1,192 @@
+r"""Normal variance-mean mixtures: what their univariate laws share.
+
+$x = \mu + \gamma w + \sigma\sqrt{w}\,n$ with $w \sim \mathrm{GIG}(p, a, b)$. With
+$z = (x-\mu)/\sigma$, $t = \gamma/\sigma$, $A = a + t^2$ and $B = b + z^2$,
+$$p(x) = \frac{e^{t z}}{\sigma\sqrt{2\pi}}\,
+  \frac{Z(p - 1/2, A, B)}{Z(p, a, b)},$$
+where Z is the integral of the GIG kernel; given x, w is GIG(p - 1/2, A, B). A law adds
+its parameters and its triple (p, a, b), whose edges a = 0 and b = 0 count.
+Source: Barndorff-Nielsen, Kent, Sørensen (1982), Int. Statist. Rev. 50, 145-159.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.typing import ArrayLike
+from numpyro.distributions import constraints
+from numpyro.distributions.util import validate_sample
+from numpyro.util import is_prng_key
+
+from . import _gig_moments as moments
+from ._generalized_inverse_gaussian import GeneralizedInverseGaussian
+from ._gig_normalizer import Order, is_proper, log_normalizer, root
+from ._gig_sampler import sample_log
+from ._law import AbstractLaw, as_float
+
+LOG_2PI = math.log(2.0 * math.pi)
+
+
+def exponent(
+    a: Array, b: Array, tilt2: Array, z2: Array, cross: Array, off: Array
+) -> Array:
+    r"""Returns $\sqrt{AB} - \sqrt{ab} - t\cdot z \ge 0$ without cancellation.
+
+    `cross` is $t\cdot z$ and `off` is $|t|^2|z|^2 - (t\cdot z)^2$. Where the product is
+    positive the three terms nearly cancel, and the difference is
+    $(|\sqrt a z - \sqrt b t|^2 + off) / (\sqrt{AB} + \sqrt{ab} + t\cdot z)$; elsewhere
+    the conjugate of the first two suffices. Derivatives are those of the plain form.
+    """
+    omega, total = root(a) * root(b), root(a + tilt2) * root(b + z2)
+    plain = total - omega - cross
+    o, s, c = lax.stop_gradient((omega, total, cross))
+    qa, qb = lax.stop_gradient((a * z2, b * tilt2))
+    # |sqrt(a) z - sqrt(b) t|^2, where |t||z| - t.z is what the angle adds.
+    gap = jnp.square(jnp.sqrt(qa) - jnp.sqrt(qb))
+    off = lax.stop_gradient(off)
+    product = jnp.sqrt(jnp.square(c) + off)
+    angle = jnp.where(
+        c + product > 0, off / jnp.where(c + product > 0, c + product, 1.0), 0.0
+    )
+    with_plus = (gap + 2.0 * o * angle + off) / jnp.maximum(s + o + c, TINY)
+    apart = (qa + qb + lax.stop_gradient(z2 * tilt2)) / jnp.maximum(s + o, TINY) - c
+    return jnp.where(c > 0, with_plus, apart) + (plain - lax.stop_gradient(plain))
+
+
+TINY = 1e-37
+
+
+def mixture_log_prob(
+    p: Order,
+    a: Array,
+    b: Array,
+    tilt2: Array,
+    z2: Array,
+    cross: Array,
+    off: Array,
+    dim: int,
+    *,
+    edges: bool,
+) -> Array:
+    """Log density of the standardised mixture; the scale's log determinant is left out."""
+    loss = exponent(a, b, tilt2, z2, cross, off)
+    data = log_normalizer(p - 0.5 * dim, a + tilt2, b + z2, edges=edges)
+    return data - log_normalizer(p, a, b, edges=edges) - loss - 0.5 * dim * LOG_2PI
+
+
+class AbstractNormalMixture(AbstractLaw):
+    """Univariate normal variance-mean mixture with a GIG mixing law."""
+
+    support = constraints.real
+    # Whether a or b can be 0.
+    has_edges = True
+    loc: Array
+    scale: Array
+    skew: Array
+
+    def mixing(self) -> tuple[Order, Array, Array]:
+        """(p, a, b) of the mixing law; they broadcast to the batch shape."""
+        raise NotImplementedError
+
+    def mixing_law(self) -> GeneralizedInverseGaussian:
+        """The law of w."""
+        return GeneralizedInverseGaussian(*self._mixing_full(), validate_args=False)
+
+    def _mixing_full(self) -> tuple[Array, Array, Array]:
+        p, a, b = self.mixing()
+        p, a, b = (
+            jnp.broadcast_to(jnp.asarray(x, self.loc.dtype), self.batch_shape)
+            for x in (p, a, b)
+        )
+        return p, a, b
+
+    def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
+        """Draws with the shape `sample_shape + batch_shape`, differentiable."""
+        return self.sample_with_intermediates(key, sample_shape)[0]
+
+    def sample_with_intermediates(
+        self, key: Array, sample_shape: tuple[int, ...] = ()
+    ) -> tuple[Array, list]:
+        """Draws, and no intermediates."""
+        assert is_prng_key(key)
+        key_w, key_n = jax.random.split(key)
+        shape = sample_shape + self.batch_shape
+        p, a, b = (jnp.broadcast_to(x, shape) for x in self._mixing_full())
+        v = sample_log(key_w, p, a, b)
+        n = jax.random.normal(key_n, shape, self.loc.dtype)
+        x = self.loc + self.skew * jnp.exp(v) + self.scale * jnp.exp(0.5 * v) * n
+        return x, []
+
+    @validate_sample
+    def log_prob(self, value: ArrayLike, intermediates: list | None = None) -> Array:
+        """Log density, with one Bessel function for each datum."""
+        p, a, b = self.mixing()
+        x = jnp.asarray(as_float(type(self).__name__, "value", value), self.loc.dtype)
+        z, tilt = (x - self.loc) / self.scale, self.skew / self.scale
+        density = mixture_log_prob(
+            p,
+            a,
+            b,
+            tilt * tilt,
+            z * z,
+            tilt * z,
+            jnp.zeros_like(z * tilt),
+            1,
+            edges=self.has_edges,
+        )
+        valid = is_proper(p, a, b) & (self.scale > 0)
+        return jnp.where(valid, density - jnp.log(self.scale), jnp.nan)
+
+    def conditional_mixing(self, value: ArrayLike) -> GeneralizedInverseGaussian:
+        """The law of w given x: GIG(p - 1/2, a + skew^2/scale^2, b + z^2)."""
+        p, a, b = self._mixing_full()
+        z = (jnp.asarray(value, self.loc.dtype) - self.loc) / self.scale
+        tilt = self.skew / self.scale
+        return GeneralizedInverseGaussian(
+            p - 0.5, a + tilt * tilt, b + z * z, validate_args=False
+        )
+
+    def _cumulants(self) -> tuple[Array, Array, Array, Array]:
+        r"""From $\log E e^{sx} = \mu s + K_w(\gamma s + \sigma^2 s^2/2)$."""
+        first, two, three, four = moments.central_moments(*self._mixing_full())
+        g, s2 = self.skew, jnp.square(self.scale)
+        # A symmetric law does not ask for moments of w that may not exist.
+        g1, g2 = _times(g, two), _times(g * g, two)
+        g2_three, g3_three = _times(g * g, three), _times(g**3, three)
+        g4 = _times(g**4, four - 3.0 * two * two)
+        return (
+            self.loc + _times(g, first),
+            s2 * first + g2,
+            3.0 * s2 * g1 + g3_three,
+            3.0 * s2 * s2 * two + 6.0 * s2 * g2_three + g4,
+        )
+
+    @property
+    def mean(self) -> Array:
+        """Loc + skew E[w]."""
+        first = moments.mean(*self._mixing_full())
+        return jnp.broadcast_to(self.loc + _times(self.skew, first), self.batch_shape)
+
+    @property
+    def variance(self) -> Array:
+        """scale^2 E[w] + skew^2 Var[w]."""
+        return self._cumulants()[1]
+
+    @property
+    def skewness(self) -> Array:
+        """Third central moment over the cube of the standard deviation."""
+        _, two, three, _ = self._cumulants()
+        return three / two**1.5
+
+    @property
+    def kurtosis(self) -> Array:
+        """Excess kurtosis: 0 for a normal law."""
+        _, two, _, four = self._cumulants()
+        return four / (two * two)
+
+
+def _times(factor: Array, moment: Array) -> Array:
+    """Factor * moment, 0 where the factor is 0 even if the moment is infinite."""
+    is_zero = factor == 0
+    return jnp.where(is_zero, 0.0, factor * jnp.where(is_zero, 1.0, moment))
