@@ -8,6 +8,7 @@ Distribution, section 2.1.
 """
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -60,7 +61,6 @@ def _large(v: Order, z: Array) -> Array:
         for c in reversed(coefficients):
             w = w * m + c
         total = -(total + w) / kappa
-    # asinh from log1p: its own derivative rule is a square root dearer
     ratio = v / z
     growth = jnp.arcsinh(ratio)
     exponent = v * growth - v * v / (kappa + z)
@@ -76,6 +76,9 @@ def root(x: Array) -> Array:
 def log_normalizer(p: Order, a: Array, b: Array, *, edges: bool = True) -> Array:
     r"""Log integral of $x^{p-1}\exp(-(ax + b/x)/2)$, plus $\sqrt{ab}$.
 
+    The derivative is that of the integral alone, $-E[x]/2$ in a and $-E[1/x]/2$ in b:
+    the added exponent is for the caller to take away in a form that does not cancel,
+    and its derivative never enters. (Where a is small it would drown the moments.)
     At an edge (one of a, b is 0) the value is the limit, and so is the first derivative
     where it is finite; where the integral diverges, the value is infinite.
     `edges=False` leaves the edges out, for laws that cannot meet them.
@@ -88,9 +91,55 @@ def log_normalizer(p: Order, a: Array, b: Array, *, edges: bool = True) -> Array
 
 
 def _inside(p: Order, a: Array, b: Array) -> Array:
-    log_a, log_b = jnp.log(a), jnp.log(b)
+    if isinstance(p, float | int):
+        return _inside_static(float(p), a, b)
+    return _inside_traced(p, a, b)
+
+
+def _value(p: Order, a: Array, b: Array) -> Array:
     omega = jnp.sqrt(a) * jnp.sqrt(b)
-    return LOG_2 + log_kve(p, omega) + 0.5 * p * (log_b - log_a)
+    return LOG_2 + log_kve(p, omega) + 0.5 * p * (jnp.log(b) - jnp.log(a))
+
+
+def _log_means(p: Order, a: Array, b: Array) -> tuple[Array, Array]:
+    """Log of E[x] and of E[1/x], each a sum of positive terms, from one ratio."""
+    size = abs(p) if isinstance(p, float) else jnp.abs(p)
+    omega = jnp.sqrt(a) * jnp.sqrt(b)
+    # K_{v-1} / K_v is the lesser of the two ratios, and K_{v+1} / K_v follows.
+    lesser = log_kv_ratio(-size, omega)
+    greater = jnp.log(2.0 * size / omega + jnp.exp(lesser))
+    log_scale = 0.5 * (jnp.log(b) - jnp.log(a))
+    is_right = p > 0
+    return (
+        jnp.where(is_right, greater, lesser) + log_scale,
+        jnp.where(is_right, lesser, greater) - log_scale,
+    )
+
+
+@jax.custom_jvp
+def _inside_traced(p: Array, a: Array, b: Array) -> Array:
+    return _value(p, a, b)
+
+
+@_inside_traced.defjvp
+def _inside_traced_jvp(primals, tangents):
+    p, a, b = primals
+    log_x, log_inverse = _log_means(p, a, b)
+    value, by_order = jax.jvp(lambda q: _value(q, a, b), (p,), (jnp.ones_like(p),))
+    by_a, by_b = -0.5 * jnp.exp(log_x), -0.5 * jnp.exp(log_inverse)
+    return value, by_order * tangents[0] + by_a * tangents[1] + by_b * tangents[2]
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _inside_static(p: float, a: Array, b: Array) -> Array:
+    return _value(p, a, b)
+
+
+@_inside_static.defjvp
+def _inside_static_jvp(p, primals, tangents):
+    log_x, log_inverse = _log_means(p, *primals)
+    by_a, by_b = -0.5 * jnp.exp(log_x), -0.5 * jnp.exp(log_inverse)
+    return _value(p, *primals), by_a * tangents[0] + by_b * tangents[1]
 
 
 def _edge(p: Order, a: Array, b: Array) -> Array:
@@ -108,9 +157,9 @@ def _edge(p: Order, a: Array, b: Array) -> Array:
 def log_mean(p: Order, a: Array, b: Array) -> Array:
     """Log of E[x]; of E[1/x] when called with (-p, b, a)."""
     is_inside = (a > 0) & (b > 0)
-    a1, b1 = jnp.where(is_inside, a, 1.0), jnp.where(is_inside, b, 1.0)
-    ratio = log_kv_ratio(p, jnp.sqrt(a1) * jnp.sqrt(b1))
-    inside = ratio + 0.5 * (jnp.log(b1) - jnp.log(a1))
+    inside = _log_means(
+        p, jnp.where(is_inside, a, 1.0), jnp.where(is_inside, b, 1.0)
+    )[0]
     # Gamma(p, a / 2), or inverse gamma (-p, b / 2) which has a mean from -p > 1 on.
     gamma = jnp.log(2.0 * jnp.where(p > 0, p, 1.0)) - jnp.log(jnp.where(a > 0, a, 1.0))
     has_mean = p < -1
@@ -141,6 +190,6 @@ def log_density_of_log(p: Order, a: Array, b: Array, v: Array, log_z: Array) -> 
     """
     up, down = times_exp(a, v), times_exp(b, -v)
     gap = jnp.sqrt(jax.lax.stop_gradient(up)) - jnp.sqrt(jax.lax.stop_gradient(down))
-    plain = root(a) * root(b) - 0.5 * (up + down)
+    plain = -0.5 * (up + down)
     exponent = -0.5 * gap * gap + (plain - jax.lax.stop_gradient(plain))
     return p * v + exponent - log_z

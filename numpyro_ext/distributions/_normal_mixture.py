@@ -21,7 +21,7 @@ from numpyro.util import is_prng_key
 
 from . import _gig_moments as moments
 from ._generalized_inverse_gaussian import GeneralizedInverseGaussian
-from ._gig_normalizer import Order, is_proper, log_normalizer, root
+from ._gig_normalizer import Order, is_proper, log_normalizer
 from ._gig_sampler import sample_log
 from ._law import AbstractLaw, as_float
 
@@ -36,22 +36,23 @@ def exponent(
     `cross` is $t\cdot z$ and `off` is $|t|^2|z|^2 - (t\cdot z)^2$. Where the product is
     positive the three terms nearly cancel, and the difference is
     $(|\sqrt a z - \sqrt b t|^2 + off) / (\sqrt{AB} + \sqrt{ab} + t\cdot z)$; elsewhere
-    the conjugate of the first two suffices. Derivatives are those of the plain form.
+    the conjugate of the first two suffices. The derivative is that of $-t\\cdot z$: see
+    `log_normalizer`, which leaves out that of the two roots.
     """
-    omega, total = root(a) * root(b), root(a + tilt2) * root(b + z2)
-    plain = total - omega - cross
-    o, s, c = lax.stop_gradient((omega, total, cross))
-    qa, qb = lax.stop_gradient((a * z2, b * tilt2))
+    cross_now = cross
+    a, b, tilt2, z2, cross, off = lax.stop_gradient((a, b, tilt2, z2, cross, off))
+    omega, total = jnp.sqrt(a) * jnp.sqrt(b), jnp.sqrt(a + tilt2) * jnp.sqrt(b + z2)
+    o, s, c = omega, total, cross
+    qa, qb = a * z2, b * tilt2
     # |sqrt(a) z - sqrt(b) t|^2, where |t||z| - t.z is what the angle adds.
     gap = jnp.square(jnp.sqrt(qa) - jnp.sqrt(qb))
-    off = lax.stop_gradient(off)
     product = jnp.sqrt(jnp.square(c) + off)
     angle = jnp.where(
         c + product > 0, off / jnp.where(c + product > 0, c + product, 1.0), 0.0
     )
     with_plus = (gap + 2.0 * o * angle + off) / jnp.maximum(s + o + c, TINY)
-    apart = (qa + qb + lax.stop_gradient(z2 * tilt2)) / jnp.maximum(s + o, TINY) - c
-    return jnp.where(c > 0, with_plus, apart) + (plain - lax.stop_gradient(plain))
+    apart = (qa + qb + z2 * tilt2) / jnp.maximum(s + o, TINY) - c
+    return jnp.where(c > 0, with_plus, apart) - (cross_now - c)
 
 
 TINY = 1e-37
