@@ -6,6 +6,7 @@ from .._guard import refuse_mixed_install
 # place of ours, and this folder is ours whichever of the two was installed last.
 refuse_mixed_install()
 
+from . import _divergences as _divergences
 from ._generalized_hyperbolic import GeneralizedHyperbolic as GeneralizedHyperbolic
 from ._generalized_hyperbolic import (
     MultivariateGeneralizedHyperbolic as MultivariateGeneralizedHyperbolic,
@@ -20,6 +21,7 @@ from ._normal_inverse_gaussian import (
     MultivariateNormalInverseGaussian as MultivariateNormalInverseGaussian,
 )
 from ._normal_inverse_gaussian import NormalInverseGaussian as NormalInverseGaussian
+from ._reparam import GHReparam as GHReparam
 from ._skew_t import GeneralizedHyperbolicSkewT as GeneralizedHyperbolicSkewT
 from ._skew_t import (
     MultivariateGeneralizedHyperbolicSkewT as MultivariateGeneralizedHyperbolicSkewT,

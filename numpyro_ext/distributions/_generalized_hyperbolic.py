@@ -9,21 +9,22 @@ from ._gig_normalizer import Order
 from ._law import promote
 from ._multivariate_mixture import AbstractMultivariateNormalMixture, promote_vector
 from ._normal_mixture import AbstractNormalMixture
+from ._parametrizations import alpha_bar_rates, alpha_beta_rates
 
 
 class GeneralizedHyperbolic(AbstractNormalMixture):
-    r"""Normal law whose variance is generalized inverse Gaussian: tails and skew at will.
+    r"""Normal law whose variance is generalized inverse Gaussian: tails and skew.
 
-    $x = \mu + \gamma w + \sigma\sqrt{w}\,n$ with $w \sim \mathrm{GIG}(p, a, b)$. The four numbers
-    (a, b, scale, skew) have a free scale: (a c, b / c, scale sqrt(c), skew c) is the same
-    law. For priors use `from_alpha_bar`, which fixes E[w] = 1.
+    $x = \mu + \gamma w + \sigma\sqrt{w}\,n$ with $w \sim \mathrm{GIG}(p, a, b)$. The
+    four (a, b, scale, skew) have a free scale: (ca, b / c, scale sqrt(c), c skew) gives
+    the same law. For priors use `from_alpha_bar`, which fixes E[w] = 1.
 
     Args:
         p: Order, any real number.
         a: $a \ge 0$; larger means lighter tails. 0 needs p < 0.
         b: $b \ge 0$; larger means closer to normal at the centre. 0 needs p > 0.
         loc: $\mu$, in units of x. It is the mean only without skew.
-        scale: $\sigma > 0$, in units of x. It is the standard deviation of x given w = 1.
+        scale: $\sigma > 0$, in units of x. The standard deviation of x given w = 1.
         skew: $\gamma$, in units of x; 0 is symmetric.
 
     Shapes: the parameters broadcast to `batch_shape`; `event_shape` is `()`.
@@ -40,7 +41,14 @@ class GeneralizedHyperbolic(AbstractNormalMixture):
         "scale": constraints.positive,
         "skew": constraints.real,
     }
-    reparametrized_params = ["p", "a", "b", "loc", "scale", "skew"]
+    reparametrized_params = [
+        "p",
+        "a",
+        "b",
+        "loc",
+        "scale",
+        "skew",
+    ]
     has_edges = True
     p: Array
     a: Array
@@ -67,6 +75,42 @@ class GeneralizedHyperbolic(AbstractNormalMixture):
         """(p, a, b) of the mixing law."""
         return self.p, self.a, self.b
 
+    @classmethod
+    def from_alpha_beta(
+        cls,
+        lmbda: ArrayLike,
+        alpha: ArrayLike,
+        beta: ArrayLike,
+        delta: ArrayLike,
+        mu: ArrayLike = 0.0,
+    ) -> "GeneralizedHyperbolic":
+        r"""The parameters of Barndorff-Nielsen (1977): $|\beta| < \alpha$.
+
+        p = lambda, $a = \alpha^2 - \beta^2$, $b = \delta^2$, scale 1, $\gamma = \beta$.
+        scipy's `genhyperbolic(p, a, b, loc, scale)` has alpha = a / scale,
+        beta = b / scale and delta = scale.
+        """
+        a, b, beta = alpha_beta_rates(cls.__name__, alpha, beta, delta)
+        return cls(lmbda, a, b, mu, 1.0, beta)
+
+    @classmethod
+    def from_alpha_bar(
+        cls,
+        lmbda: ArrayLike,
+        alpha_bar: ArrayLike,
+        loc: ArrayLike = 0.0,
+        scale: ArrayLike = 1.0,
+        skew: ArrayLike = 0.0,
+    ) -> "GeneralizedHyperbolic":
+        r"""The identified parameters, for priors: E[w] = 1 and $\bar\alpha = \sqrt{ab}$.
+
+        $a = \bar\alpha R$ and $b = \bar\alpha / R$ with
+        $R = K_{\lambda+1}(\bar\alpha)/K_\lambda(\bar\alpha)$; the mean is loc + skew.
+        Source: McNeil, Frey, Embrechts (2015), section 6.2.3; R's `ghyp`.
+        """
+        a, b = alpha_bar_rates(cls.__name__, lmbda, alpha_bar)
+        return cls(lmbda, a, b, loc, scale, skew)
+
     def _validate_jointly(self) -> None:
         check_order(type(self).__name__, self.p, self.a, self.b)
 
@@ -74,8 +118,8 @@ class GeneralizedHyperbolic(AbstractNormalMixture):
 class MultivariateGeneralizedHyperbolic(AbstractMultivariateNormalMixture):
     r"""`GeneralizedHyperbolic` in d dimensions: one w for all coordinates of x.
 
-    $x = \mu + \gamma w + \sqrt{w}\,S n$ with the mixing law of `GeneralizedHyperbolic`. An affine
-    image of x has the same mixing law.
+    $x = \mu + \gamma w + \sqrt{w}\,S n$ with the mixing law of
+    `GeneralizedHyperbolic`. An affine image of x has the same mixing law.
 
     Args:
         p: Order, any real number.
@@ -89,8 +133,8 @@ class MultivariateGeneralizedHyperbolic(AbstractMultivariateNormalMixture):
         cov_diag: $D$, of shape (..., d), positive.
 
     Shapes: all but the event axes broadcast to `batch_shape`; `event_shape` is `(d,)`.
-    Raises: ValueError, if a concrete parameter is outside its domain, or if shapes or the
-        choice of scale do not fit.
+    Raises: ValueError, if a concrete parameter is outside its domain, or if
+        shapes or the choice of scale do not fit.
     Source: Barndorff-Nielsen (1977), Proc. R. Soc. A 353, 401-419; McNeil, Frey and
         Embrechts (2015), Quantitative Risk Management, section 6.2.
     """

@@ -1,25 +1,25 @@
 """The generalized inverse Gaussian law and its best known member."""
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 from numpyro.distributions import constraints
 from numpyro.distributions.util import validate_sample
-from numpyro.util import is_prng_key
+from numpyro.util import is_prng_key, not_jax_tracer
 
 from . import _gig_moments as moments
 from ._gig_normalizer import is_proper, log_density_of_log, log_normalizer
 from ._gig_quantile import log_quantile
 from ._gig_sampler import sample_log
 from ._gig_tail import log_tails
+from ._kernel import log_mode
 from ._law import AbstractLaw, as_float, promote
 
 
 class AbstractGIG(AbstractLaw):
     """A law of x > 0 that is GIG(p, a, b) for the three numbers of `gig()`."""
 
-    support = constraints.positive
+    support = constraints.positive  # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType]
 
     def gig(self) -> tuple[Array, Array, Array]:
         """The order p and the rates a and b; they broadcast to the batch shape."""
@@ -36,7 +36,7 @@ class AbstractGIG(AbstractLaw):
         shape = jnp.broadcast_shapes(self.batch_shape, *(x.shape for x in arrays))
         return [jnp.broadcast_to(x, shape) for x in arrays]
 
-    def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
+    def sample(self, key: Array | None, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draws with the shape `sample_shape + batch_shape`, differentiable."""
         assert is_prng_key(key)
         shape = sample_shape + self.batch_shape
@@ -110,8 +110,6 @@ class AbstractGIG(AbstractLaw):
         """Where the density of x is largest."""
         p, a, b = self._full()
         # The mode of log x under one order less.
-        from ._kernel import log_mode
-
         return jnp.where((b == 0) & (p <= 1), 0.0, jnp.exp(log_mode(p - 1.0, a, b)))
 
     def entropy(self) -> Array:
@@ -120,13 +118,13 @@ class AbstractGIG(AbstractLaw):
 
 
 class GeneralizedInverseGaussian(AbstractGIG):
-    r"""Generalized inverse Gaussian law of $x > 0$; gamma and inverse gamma at its edges.
+    r"""Generalized inverse Gaussian law of $x > 0$; gamma laws are its edges.
 
     $$p(x) = \frac{(a/b)^{p/2}}{2 K_p(\sqrt{ab})}
       x^{p-1} \exp\left(-\tfrac12 (a x + b / x)\right).$$
-    $1/x$ is GIG(-p, b, a) and $c x$ is GIG(p, a/c, bc). b = 0 is Gamma(p, a/2), a = 0 is
-    InverseGamma(-p, b/2). scipy's `geninvgauss(p, omega, scale=s)` has a = omega / s and
-    b = omega s; R's and normix's (lambda, chi, psi) are (p, b, a).
+    $1/x$ is GIG(-p, b, a) and $c x$ is GIG(p, a/c, bc). b = 0 is Gamma(p, a/2),
+    a = 0 is InverseGamma(-p, b/2). scipy's `geninvgauss(p, omega, scale=s)` has
+    a = omega / s and b = omega s; R's and normix's (lambda, chi, psi) are (p, b, a).
 
     Args:
         p: Order, any real number.
@@ -171,7 +169,7 @@ class GeneralizedInverseGaussian(AbstractGIG):
 
 def check_order(owner: str, p: Array, a: Array, b: Array) -> None:
     """Raises ValueError for concrete parameters whose kernel has no integral."""
-    if any(isinstance(x, jax.core.Tracer) for x in (p, a, b)):
+    if any(not not_jax_tracer(x) for x in (p, a, b)):
         return
     shape = jnp.broadcast_shapes(p.shape, a.shape, b.shape)
     p, a, b = (jnp.broadcast_to(x, shape).ravel() for x in (p, a, b))
@@ -192,7 +190,8 @@ class InverseGaussian(AbstractGIG):
 
     $$p(x) = \sqrt{\frac{\lambda}{2\pi x^3}}
       \exp\left(-\frac{\lambda (x - m)^2}{2 m^2 x}\right),$$
-    which is GIG(-1/2, lambda / m^2, lambda). scipy's `invgauss(m / lambda, scale=lambda)`.
+    which is GIG(-1/2, lambda / m^2, lambda). scipy's
+    `invgauss(m / lambda, scale=lambda)`.
 
     Args:
         loc: $m > 0$, the mean, in units of x.

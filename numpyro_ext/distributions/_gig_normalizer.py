@@ -157,9 +157,9 @@ def _edge(p: Order, a: Array, b: Array) -> Array:
 def log_mean(p: Order, a: Array, b: Array) -> Array:
     """Log of E[x]; of E[1/x] when called with (-p, b, a)."""
     is_inside = (a > 0) & (b > 0)
-    inside = _log_means(
-        p, jnp.where(is_inside, a, 1.0), jnp.where(is_inside, b, 1.0)
-    )[0]
+    inside = _log_means(p, jnp.where(is_inside, a, 1.0), jnp.where(is_inside, b, 1.0))[
+        0
+    ]
     # Gamma(p, a / 2), or inverse gamma (-p, b / 2) which has a mean from -p > 1 on.
     gamma = jnp.log(2.0 * jnp.where(p > 0, p, 1.0)) - jnp.log(jnp.where(a > 0, a, 1.0))
     has_mean = p < -1

@@ -119,5 +119,6 @@ def sample_log(key: Array, p: Array, a: Array, b: Array) -> Array:
 
 @sample_log.defjvp
 def _sample_log_jvp(key, primals, tangents):
-    v = sample_log(key, *primals)
-    return v, score_of_draw(*primals, v, tangents)
+    p, a, b = primals
+    v = sample_log(key, p, a, b)
+    return v, score_of_draw(p, a, b, v, tangents)

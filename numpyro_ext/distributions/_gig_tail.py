@@ -24,9 +24,8 @@ def _panels(p: Array, up: Array, down: Array, longest: Array) -> Array:
     """
     nodes, weights = legendre(NUM_NODES, up.dtype)
     slope = up - down - p
-    at_rest = [lax.stop_gradient(x) for x in (jnp.maximum(slope, 0.0), up, down)]
-    knee = lax.stop_gradient(reach(*at_rest, KNEE))
-    end = lax.stop_gradient(reach(*at_rest, DROP))
+    still, grow, shrink = lax.stop_gradient((jnp.maximum(slope, 0.0), up, down))
+    knee, end = (lax.stop_gradient(reach(still, grow, shrink, x)) for x in (KNEE, DROP))
     # A plain minimum keeps the derivative in `longest` where it is what binds.
     knee, end = jnp.minimum(knee, longest), jnp.minimum(end, longest)
     total = jnp.zeros_like(up)
@@ -79,7 +78,9 @@ def score_of_draw(
     t_up, t_down = jnp.where(is_right, t_a, t_b), jnp.where(is_right, t_b, t_a)
     u = jnp.where(is_right, v, -v)
     log_tail, moved = jax.jvp(
-        lambda *args: log_upper(*args, u), (q, up, down), (t_q, t_up, t_down)
+        lambda q, x, y: log_upper(q, x, y, u),
+        (q, up, down),
+        (t_q, t_up, t_down),
     )
     log_z = log_normalizer(p, a, b)
     density = log_density_of_log(p, a, b, v, log_z)

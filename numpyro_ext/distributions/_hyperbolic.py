@@ -8,6 +8,7 @@ from ._gig_normalizer import Order
 from ._law import promote
 from ._multivariate_mixture import AbstractMultivariateNormalMixture, promote_vector
 from ._normal_mixture import AbstractNormalMixture
+from ._parametrizations import alpha_bar_rates, alpha_beta_rates
 
 
 class Hyperbolic(AbstractNormalMixture):
@@ -19,7 +20,7 @@ class Hyperbolic(AbstractNormalMixture):
         a: $a > 0$; larger means lighter tails.
         b: $b > 0$; larger means closer to normal at the centre.
         loc: $\mu$, in units of x. It is the mean only without skew.
-        scale: $\sigma > 0$, in units of x. It is the standard deviation of x given w = 1.
+        scale: $\sigma > 0$, in units of x. The standard deviation of x given w = 1.
         skew: $\gamma$, in units of x; 0 is symmetric.
 
     Shapes: the parameters broadcast to `batch_shape`; `event_shape` is `()`.
@@ -34,7 +35,13 @@ class Hyperbolic(AbstractNormalMixture):
         "scale": constraints.positive,
         "skew": constraints.real,
     }
-    reparametrized_params = ["a", "b", "loc", "scale", "skew"]
+    reparametrized_params = [
+        "a",
+        "b",
+        "loc",
+        "scale",
+        "skew",
+    ]
     has_edges = False
     a: Array
     b: Array
@@ -59,12 +66,44 @@ class Hyperbolic(AbstractNormalMixture):
         """(p, a, b) of the mixing law."""
         return 1.0, self.a, self.b
 
+    @classmethod
+    def from_alpha_beta(
+        cls,
+        alpha: ArrayLike,
+        beta: ArrayLike,
+        delta: ArrayLike,
+        mu: ArrayLike = 0.0,
+    ) -> "Hyperbolic":
+        r"""The parameters of Barndorff-Nielsen (1977): $|\beta| < \alpha$.
+
+        $a = \alpha^2 - \beta^2$, $b = \delta^2$, scale 1, $\gamma = \beta$.
+        """
+        a, b, beta = alpha_beta_rates(cls.__name__, alpha, beta, delta)
+        return cls(a, b, mu, 1.0, beta)
+
+    @classmethod
+    def from_alpha_bar(
+        cls,
+        alpha_bar: ArrayLike,
+        loc: ArrayLike = 0.0,
+        scale: ArrayLike = 1.0,
+        skew: ArrayLike = 0.0,
+    ) -> "Hyperbolic":
+        r"""The identified parameters, for priors: E[w] = 1 and $\bar\alpha = \sqrt{ab}$.
+
+        $a = \bar\alpha R$ and $b = \bar\alpha / R$ with
+        $R = K_2(\bar\alpha)/K_1(\bar\alpha)$; the mean is loc + skew.
+        Source: McNeil, Frey, Embrechts (2015), section 6.2.3; R's `ghyp`.
+        """
+        a, b = alpha_bar_rates(cls.__name__, 1.0, alpha_bar)
+        return cls(a, b, loc, scale, skew)
+
 
 class MultivariateHyperbolic(AbstractMultivariateNormalMixture):
     r"""`Hyperbolic` in d dimensions: one w for all coordinates of x.
 
-    $x = \mu + \gamma w + \sqrt{w}\,S n$ with the mixing law of `Hyperbolic`. An affine
-    image of x has the same mixing law.
+    $x = \mu + \gamma w + \sqrt{w}\,S n$ with the mixing law of
+    `Hyperbolic`. An affine image of x has the same mixing law.
 
     Args:
         a: $a > 0$; larger means lighter tails.
@@ -77,8 +116,8 @@ class MultivariateHyperbolic(AbstractMultivariateNormalMixture):
         cov_diag: $D$, of shape (..., d), positive.
 
     Shapes: all but the event axes broadcast to `batch_shape`; `event_shape` is `(d,)`.
-    Raises: ValueError, if a concrete parameter is outside its domain, or if shapes or the
-        choice of scale do not fit.
+    Raises: ValueError, if a concrete parameter is outside its domain, or if
+        shapes or the choice of scale do not fit.
     Source: Eberlein and Keller (1995), Bernoulli 1, 281-299.
     """
 

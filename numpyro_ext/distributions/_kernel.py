@@ -1,4 +1,4 @@
-r"""The log-concave kernel $\exp(p v - (a e^v + b e^{-v})/2)$ and the search for its edges.
+r"""The log-concave kernel $\exp(p v - (a e^v + b e^{-v})/2)$ and where it ends.
 
 It is the density of a generalized inverse Gaussian law in $v = \log x$, up to its
 constant. Every quadrature of the family is a Gauss-Legendre rule on panels of $v$; the

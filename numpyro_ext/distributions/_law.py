@@ -35,13 +35,13 @@ def promote(owner: str, **parameters: ArrayLike) -> tuple[list[Array], tuple[int
 
 def describe_bad(value: Array, is_valid: Array) -> str:
     """The offending value, or how many there are and where the first one is."""
-    value, is_valid = np.asarray(value), np.asarray(is_valid)
-    if value.ndim == 0 or is_valid.ndim == 0:
-        return f"{value}"
-    spots = np.argwhere(~np.broadcast_to(is_valid, is_valid.shape))
+    values, good = np.asarray(value), np.asarray(is_valid)
+    if values.ndim == 0 or good.ndim == 0:
+        return f"{values}"
+    spots = np.argwhere(~good)
     first = tuple(int(i) for i in spots[0])
     where = first[0] if len(first) == 1 else first
-    return f"{value[first]} at index {where} ({len(spots)} bad of {is_valid.size})"
+    return f"{values[first]} at index {where} ({len(spots)} bad of {good.size})"
 
 
 class AbstractLaw(dist.Distribution):

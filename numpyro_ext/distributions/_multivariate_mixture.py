@@ -18,9 +18,7 @@ from ._generalized_inverse_gaussian import GeneralizedInverseGaussian
 from ._gig_normalizer import Order, is_proper
 from ._gig_sampler import sample_log
 from ._law import AbstractLaw, as_float
-from ._normal_mixture import mixture_log_prob
-
-Vectors = tuple[Array, Array, Array | None, Array | None, Array | None]
+from ._mixture_density import mixture_log_prob
 
 
 def promote_vector(
@@ -31,7 +29,7 @@ def promote_vector(
     scale_tril: ArrayLike | None,
     cov_factor: ArrayLike | None,
     cov_diag: ArrayLike | None,
-) -> tuple[list[Array], Vectors, tuple[int, ...], tuple[int, ...]]:
+) -> tuple[list, tuple, tuple[int, ...], tuple[int, ...]]:
     """Checks and broadcasts; returns own parameters, vectors, batch and event shape."""
     has_factor = cov_factor is not None and cov_diag is not None
     if (scale_tril is None) != has_factor or (cov_factor is None) != (cov_diag is None):
@@ -56,8 +54,9 @@ def promote_vector(
             fits = arrays[name].shape[-2:] == (d, d)
         if not fits or d < 0:
             raise ValueError(
-                f"`{owner}`: `loc` {arrays['loc'].shape}, `skew` {arrays['skew'].shape} "
-                f"and `{matrix}` {arrays[matrix].shape} do not fit: `{name}` is at odds."
+                f"`{owner}`: `loc` {arrays['loc'].shape}, `skew` "
+                f"{arrays['skew'].shape} and `{matrix}` {arrays[matrix].shape} do not "
+                f"fit: `{name}` is at odds."
             )
     batch_shape = jnp.broadcast_shapes(
         *(x.shape[: x.ndim - ranks.get(k, 0)] for k, x in arrays.items())
@@ -71,18 +70,13 @@ def promote_vector(
         return x.reshape(lead + x.shape) if lead else x
 
     vectors = tuple(lift(k) for k in ranks)
-    return (
-        [arrays_k for k in own if (arrays_k := lift(k)) is not None],
-        vectors,
-        batch_shape,
-        (d,),
-    )  # pyright: ignore[reportReturnType]
+    return [lift(k) for k in own], vectors, batch_shape, (d,)
 
 
 class AbstractMultivariateNormalMixture(AbstractLaw):
     """Multivariate normal variance-mean mixture with a GIG mixing law."""
 
-    support = constraints.real_vector
+    support = constraints.real_vector  # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType]
     has_edges = True
     loc: Array
     skew: Array
@@ -203,8 +197,9 @@ class AbstractMultivariateNormalMixture(AbstractLaw):
             p - 0.5 * self.event_shape[0], a + tilt2, b + z2, validate_args=False
         )
 
-    def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
+    def sample(self, key: Array | None, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draws with the shape `sample_shape + batch_shape + (d,)`, differentiable."""
+        assert key is not None
         assert is_prng_key(key)
         key_w, key_n, key_f = jax.random.split(key, 3)
         shape = sample_shape + self.batch_shape

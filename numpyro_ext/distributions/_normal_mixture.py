@@ -9,11 +9,11 @@ its parameters and its triple (p, a, b), whose edges a = 0 and b = 0 count.
 Source: Barndorff-Nielsen, Kent, Sørensen (1982), Int. Statist. Rev. 50, 145-159.
 """
 
-import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 from jax.typing import ArrayLike
 from numpyro.distributions import constraints
 from numpyro.distributions.util import validate_sample
@@ -21,70 +21,44 @@ from numpyro.util import is_prng_key
 
 from . import _gig_moments as moments
 from ._generalized_inverse_gaussian import GeneralizedInverseGaussian
-from ._gig_normalizer import Order, is_proper, log_normalizer
+from ._gig_normalizer import Order, is_proper
 from ._gig_sampler import sample_log
 from ._law import AbstractLaw, as_float
-
-LOG_2PI = math.log(2.0 * math.pi)
-
-
-def exponent(
-    a: Array, b: Array, tilt2: Array, z2: Array, cross: Array, off: Array
-) -> Array:
-    r"""Returns $\sqrt{AB} - \sqrt{ab} - t\cdot z \ge 0$ without cancellation.
-
-    `cross` is $t\cdot z$ and `off` is $|t|^2|z|^2 - (t\cdot z)^2$. Where the product is
-    positive the three terms nearly cancel, and the difference is
-    $(|\sqrt a z - \sqrt b t|^2 + off) / (\sqrt{AB} + \sqrt{ab} + t\cdot z)$; elsewhere
-    the conjugate of the first two suffices. The derivative is that of $-t\\cdot z$: see
-    `log_normalizer`, which leaves out that of the two roots.
-    """
-    cross_now = cross
-    a, b, tilt2, z2, cross, off = lax.stop_gradient((a, b, tilt2, z2, cross, off))
-    omega, total = jnp.sqrt(a) * jnp.sqrt(b), jnp.sqrt(a + tilt2) * jnp.sqrt(b + z2)
-    o, s, c = omega, total, cross
-    qa, qb = a * z2, b * tilt2
-    # |sqrt(a) z - sqrt(b) t|^2, where |t||z| - t.z is what the angle adds.
-    gap = jnp.square(jnp.sqrt(qa) - jnp.sqrt(qb))
-    product = jnp.sqrt(jnp.square(c) + off)
-    angle = jnp.where(
-        c + product > 0, off / jnp.where(c + product > 0, c + product, 1.0), 0.0
-    )
-    with_plus = (gap + 2.0 * o * angle + off) / jnp.maximum(s + o + c, TINY)
-    apart = (qa + qb + z2 * tilt2) / jnp.maximum(s + o, TINY) - c
-    return jnp.where(c > 0, with_plus, apart) - (cross_now - c)
-
-
-TINY = 1e-37
-
-
-def mixture_log_prob(
-    p: Order,
-    a: Array,
-    b: Array,
-    tilt2: Array,
-    z2: Array,
-    cross: Array,
-    off: Array,
-    dim: int,
-    *,
-    edges: bool,
-) -> Array:
-    """Log density of the standardised mixture; the scale's log determinant is left out."""
-    loss = exponent(a, b, tilt2, z2, cross, off)
-    data = log_normalizer(p - 0.5 * dim, a + tilt2, b + z2, edges=edges)
-    return data - log_normalizer(p, a, b, edges=edges) - loss - 0.5 * dim * LOG_2PI
+from ._mixture_density import mixture_log_prob
+from ._mixture_quantile import quantile
+from ._mixture_tail import log_tails
 
 
 class AbstractNormalMixture(AbstractLaw):
     """Univariate normal variance-mean mixture with a GIG mixing law."""
 
-    support = constraints.real
+    support = constraints.real  # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType]
     # Whether a or b can be 0.
     has_edges = True
     loc: Array
     scale: Array
     skew: Array
+
+    @classmethod
+    def standardized(
+        cls, mean: ArrayLike, sd: ArrayLike, *, tilt: ArrayLike = 0.0, **mixing: Any
+    ) -> "AbstractNormalMixture":
+        r"""The law with this mean and standard deviation, for regression and GARCH.
+
+        With $t = \gamma/\sigma$ (`tilt`), $\sigma = sd/\sqrt{E w + t^2 Var\,w}$ and
+        $\mu = mean - t \sigma E w$. The other keywords are those of the mixing law,
+        such as `a` and `b`; their free scale does not matter here.
+        """
+        own = cls(**mixing)
+        first, two, _, _ = moments.central_moments(*own._mixing_full())
+        tilt = as_float(cls.__name__, "tilt", tilt)
+        mean, sd = (
+            as_float(cls.__name__, "mean", mean),
+            as_float(cls.__name__, "sd", sd),
+        )
+        scale = sd / jnp.sqrt(first + _times(tilt * tilt, two))
+        skew = tilt * scale
+        return cls(**mixing, loc=mean - skew * first, scale=scale, skew=skew)
 
     def mixing(self) -> tuple[Order, Array, Array]:
         """(p, a, b) of the mixing law; they broadcast to the batch shape."""
@@ -102,14 +76,15 @@ class AbstractNormalMixture(AbstractLaw):
         )
         return p, a, b
 
-    def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
+    def sample(self, key: Array | None, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draws with the shape `sample_shape + batch_shape`, differentiable."""
         return self.sample_with_intermediates(key, sample_shape)[0]
 
     def sample_with_intermediates(
-        self, key: Array, sample_shape: tuple[int, ...] = ()
+        self, key: Array | None, sample_shape: tuple[int, ...] = ()
     ) -> tuple[Array, list]:
         """Draws, and no intermediates."""
+        assert key is not None
         assert is_prng_key(key)
         key_w, key_n = jax.random.split(key)
         shape = sample_shape + self.batch_shape
@@ -138,6 +113,39 @@ class AbstractNormalMixture(AbstractLaw):
         )
         valid = is_proper(p, a, b) & (self.scale > 0)
         return jnp.where(valid, density - jnp.log(self.scale), jnp.nan)
+
+    def _full(self, value: ArrayLike) -> list[Array]:
+        """The value and (p, a, b, loc, scale, tilt), broadcast to one shape."""
+        x = jnp.asarray(as_float(type(self).__name__, "value", value), self.loc.dtype)
+        arrays = (x, *self._mixing_full(), self.loc, self.scale, self.skew / self.scale)
+        shape = jnp.broadcast_shapes(self.batch_shape, *(y.shape for y in arrays))
+        return [jnp.broadcast_to(y, shape) for y in arrays]
+
+    def _tails(self, value: ArrayLike) -> tuple[Array, Array]:
+        x, p, a, b, loc, scale, tilt = self._full(value)
+        z = (x - loc) / scale
+        is_finite = jnp.isfinite(z)
+        lower, upper = log_tails(p, a, b, jnp.where(is_finite, z, 0.0), tilt)
+        ends = jnp.where(jnp.isnan(z), jnp.nan, jnp.where(z > 0, 0.0, -jnp.inf))
+        other = jnp.where(jnp.isnan(z), jnp.nan, jnp.where(z > 0, -jnp.inf, 0.0))
+        return jnp.where(is_finite, lower, ends), jnp.where(is_finite, upper, other)
+
+    def log_cdf(self, value: ArrayLike) -> Array:
+        """Log of P(x < value), with full relative accuracy in the lower tail."""
+        return self._tails(value)[0]
+
+    def log_sf(self, value: ArrayLike) -> Array:
+        """Log of P(x > value), with full relative accuracy in the upper tail."""
+        return self._tails(value)[1]
+
+    def cdf(self, value: ArrayLike) -> Array:
+        """P(x < value)."""
+        return jnp.exp(self.log_cdf(value))
+
+    def icdf(self, q: ArrayLike) -> Array:
+        """The value with P(x < value) = q."""
+        q, p, a, b, loc, scale, tilt = self._full(q)
+        return loc + scale * quantile(p, a, b, tilt, q)
 
     def conditional_mixing(self, value: ArrayLike) -> GeneralizedInverseGaussian:
         """The law of w given x: GIG(p - 1/2, a + skew^2/scale^2, b + z^2)."""

@@ -14,14 +14,15 @@ from ._normal_mixture import AbstractNormalMixture
 class GeneralizedHyperbolicSkewT(AbstractNormalMixture):
     r"""Student t law with skew: one tail polynomial, the other semi-heavy.
 
-    $x = \mu + \gamma w + \sigma\sqrt{w}\,n$ with $w \sim \mathrm{InverseGamma}(\nu/2, \nu/2)$.
+    $x = \mu + \gamma w + \sigma\sqrt{w}\,n$ with
+    $w \sim \mathrm{InverseGamma}(\nu/2, \nu/2)$.
     With skew 0 it is Student's t. With skew, the variance needs more than 4 degrees of
     freedom, and the mean more than 2.
 
     Args:
         df: $\nu > 0$, degrees of freedom.
         loc: $\mu$, in units of x. It is the mean only without skew.
-        scale: $\sigma > 0$, in units of x. It is the standard deviation of x given w = 1.
+        scale: $\sigma > 0$, in units of x. The standard deviation of x given w = 1.
         skew: $\gamma$, in units of x; 0 is symmetric.
 
     Shapes: the parameters broadcast to `batch_shape`; `event_shape` is `()`.
@@ -35,7 +36,12 @@ class GeneralizedHyperbolicSkewT(AbstractNormalMixture):
         "scale": constraints.positive,
         "skew": constraints.real,
     }
-    reparametrized_params = ["df", "loc", "scale", "skew"]
+    reparametrized_params = [
+        "df",
+        "loc",
+        "scale",
+        "skew",
+    ]
     has_edges = True
     df: Array
 
@@ -62,8 +68,8 @@ class GeneralizedHyperbolicSkewT(AbstractNormalMixture):
 class MultivariateGeneralizedHyperbolicSkewT(AbstractMultivariateNormalMixture):
     r"""`GeneralizedHyperbolicSkewT` in d dimensions: one w for all coordinates of x.
 
-    $x = \mu + \gamma w + \sqrt{w}\,S n$ with the mixing law of `GeneralizedHyperbolicSkewT`. An affine
-    image of x has the same mixing law.
+    $x = \mu + \gamma w + \sqrt{w}\,S n$ with the mixing law of
+    `GeneralizedHyperbolicSkewT`. An affine image of x has the same mixing law.
 
     Args:
         df: $\nu > 0$, degrees of freedom.
@@ -75,8 +81,8 @@ class MultivariateGeneralizedHyperbolicSkewT(AbstractMultivariateNormalMixture):
         cov_diag: $D$, of shape (..., d), positive.
 
     Shapes: all but the event axes broadcast to `batch_shape`; `event_shape` is `(d,)`.
-    Raises: ValueError, if a concrete parameter is outside its domain, or if shapes or the
-        choice of scale do not fit.
+    Raises: ValueError, if a concrete parameter is outside its domain, or if
+        shapes or the choice of scale do not fit.
     Source: Aas and Haff (2006), J. Financial Econometrics 4, 275-309.
     """
 

@@ -12,16 +12,16 @@ from ._normal_mixture import AbstractNormalMixture
 
 
 class VarianceGamma(AbstractNormalMixture):
-    r"""Normal law whose variance is gamma distributed; the asymmetric Laplace law is one.
+    r"""Normal law whose variance is gamma distributed; Laplace's law is one.
 
-    $x = \mu + \gamma w + \sigma\sqrt{w}\,n$ with $w \sim \mathrm{Gamma}(k, r)$. For k at most
-    half the dimension of x the density is infinite at `loc`.
+    $x = \mu + \gamma w + \sigma\sqrt{w}\,n$ with $w \sim \mathrm{Gamma}(k, r)$. For k
+    at most half the dimension of x the density is infinite at `loc`.
 
     Args:
         concentration: $k > 0$, the shape of the gamma law.
         rate: $r > 0$, its rate.
         loc: $\mu$, in units of x. It is the mean only without skew.
-        scale: $\sigma > 0$, in units of x. It is the standard deviation of x given w = 1.
+        scale: $\sigma > 0$, in units of x. The standard deviation of x given w = 1.
         skew: $\gamma$, in units of x; 0 is symmetric.
 
     Shapes: the parameters broadcast to `batch_shape`; `event_shape` is `()`.
@@ -36,7 +36,13 @@ class VarianceGamma(AbstractNormalMixture):
         "scale": constraints.positive,
         "skew": constraints.real,
     }
-    reparametrized_params = ["concentration", "rate", "loc", "scale", "skew"]
+    reparametrized_params = [
+        "concentration",
+        "rate",
+        "loc",
+        "scale",
+        "skew",
+    ]
     has_edges = True
     concentration: Array
     rate: Array
@@ -70,8 +76,8 @@ class VarianceGamma(AbstractNormalMixture):
 class MultivariateVarianceGamma(AbstractMultivariateNormalMixture):
     r"""`VarianceGamma` in d dimensions: one w for all coordinates of x.
 
-    $x = \mu + \gamma w + \sqrt{w}\,S n$ with the mixing law of `VarianceGamma`. An affine
-    image of x has the same mixing law.
+    $x = \mu + \gamma w + \sqrt{w}\,S n$ with the mixing law of
+    `VarianceGamma`. An affine image of x has the same mixing law.
 
     Args:
         concentration: $k > 0$, the shape of the gamma law.
@@ -84,8 +90,8 @@ class MultivariateVarianceGamma(AbstractMultivariateNormalMixture):
         cov_diag: $D$, of shape (..., d), positive.
 
     Shapes: all but the event axes broadcast to `batch_shape`; `event_shape` is `(d,)`.
-    Raises: ValueError, if a concrete parameter is outside its domain, or if shapes or the
-        choice of scale do not fit.
+    Raises: ValueError, if a concrete parameter is outside its domain, or if
+        shapes or the choice of scale do not fit.
     Source: Madan, Carr and Chang (1998), European Finance Review 2, 79-105.
     """
 
