@@ -5,11 +5,7 @@ program of a single chain, called from a thread for each core, does not; XLA rel
 the interpreter lock while it runs.
 """
 
-import os
-import threading
-from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -21,6 +17,7 @@ from tqdm.auto import tqdm
 
 from ._model_spec import ModelSpec
 from ._nuts_chunk import ChainState, ChunkInput, ChunkSettings, run_chunk
+from ._threads import num_cores, work_off
 from ._warmup import stages
 
 CHAIN_METHODS = ("auto", "threads", "devices", "sequential", "vectorized")
@@ -130,7 +127,7 @@ def run_chains(
             ]
             for place, device in enumerate(devices)
         ]
-    interrupted = _work(queues, num_workers)
+    interrupted = work_off(queues, num_workers)
     bar.close()
     if method == "vectorized":
         apart = [
@@ -144,52 +141,11 @@ def run_chains(
     return [_join(left[1:num_done], kept) for left in apart], interrupted
 
 
-def _work(queues: list[list[Callable[[], bool]]], num_workers: int) -> bool:
-    """Works off each queue with its own threads, chains in turn; true on Ctrl-C.
-
-    A chain goes back to the end of its queue after each chunk, so that all chains are
-    equally far when a run is interrupted. On Ctrl-C the chunks that run are finished.
-    """
-    stop = threading.Event()
-
-    def worker(queue: deque[Callable[[], bool]]) -> None:
-        while queue and not stop.is_set():
-            try:
-                advance = queue.popleft()
-            except IndexError:  # another thread took the last one
-                return
-            if advance():
-                queue.append(advance)
-
-    shared = [deque(queue) for queue in queues]
-    num_threads = [min(num_workers, len(queue)) for queue in queues]
-    with ThreadPoolExecutor(sum(num_threads)) as pool:
-        futures = [
-            pool.submit(worker, queue)
-            for queue, num in zip(shared, num_threads, strict=True)
-            for _ in range(num)
-        ]
-        try:
-            for future in futures:
-                future.result()
-        except KeyboardInterrupt:
-            stop.set()
-        except BaseException:
-            stop.set()
-            raise
-    return stop.is_set()
-
-
 def _split(spec: ModelSpec, settings: ChunkSettings) -> tuple[list[Any], Static]:
     leaves, structure = jax.tree.flatten(spec)
     arrays = [leaf for leaf in leaves if eqx.is_array(leaf)]
     rest = tuple(None if eqx.is_array(leaf) else leaf for leaf in leaves)
     return arrays, Static(structure, rest, settings)
-
-
-def num_cores() -> int:
-    """Returns how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
 
 def _join(left: list[Any], kept: int) -> ChainOutput:
