@@ -202,7 +202,7 @@ def ours(spec, starts, steps, **options):
 def temporary_megabytes(spec, starts):
     """Temporaries of the program that each thread runs for its share of members."""
     engine = EnsembleMAP(num_members=len(starts["b1"]), optimizer=ADAM)
-    program = train_program("cpu")
+    program = train_program()
     compiled = program.lower(engine._program(0), spec, jr.key(1), starts).compile()
     return compiled.compiled.memory_analysis().temp_size_in_bytes / 1e6
 

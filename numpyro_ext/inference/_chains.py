@@ -6,7 +6,7 @@ the interpreter lock while it runs.
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -117,12 +117,12 @@ def run_chains(
     apart: list[Left] = [[(state,)] for state in states]
     num_workers = num_cores() if method == "threads" else 1
     if method == "vectorized":
-        queues = [[partial(advance, _vectorized, None, numbers, together)]]
+        queues = [[partial(advance, _program(True), None, numbers, together)]]
     else:
         devices = jax.devices() if method == "devices" else [None]
         queues = [
             [
-                partial(advance, _one_chain, device, i, apart[i])
+                partial(advance, _program(False), device, i, apart[i])
                 for i in numbers[place :: len(devices)]
             ]
             for place, device in enumerate(devices)
@@ -176,14 +176,27 @@ def _chunk(
     )
 
 
-@partial(jax.jit, static_argnames="static")
-def _one_chain(arrays, key, chain, state, inputs, target, finds_start, *, static):
-    return _chunk(arrays, key, chain, state, inputs, target, finds_start, static)
-
-
-@partial(jax.jit, static_argnames="static")
-def _vectorized(arrays, key, chains, states, inputs, target, finds_start, *, static):
+def _chunks(
+    arrays: list[Array],
+    key: Array,
+    chains: Array,
+    states: ChainState,
+    inputs: ChunkInput,
+    target: Array,
+    finds_start: Array,
+    static: Static,
+) -> tuple[Any, ...]:
     def one(chain: Array, state: ChainState) -> tuple[Any, ...]:
         return _chunk(arrays, key, chain, state, inputs, target, finds_start, static)
 
     return jax.vmap(one)(chains, states)
+
+
+@cache
+def _program(is_vectorized: bool) -> Callable[..., tuple[Any, ...]]:
+    """Returns the chunk of one chain or of all, to be compiled for the backend."""
+    # A tree's gradients take as long at level 1, and compiling a third less.
+    is_cpu = jax.default_backend() == "cpu"
+    options = {"xla_backend_optimization_level": 1} if is_cpu else None
+    chunk = _chunks if is_vectorized else _chunk
+    return jax.jit(chunk, static_argnames="static", compiler_options=options)

@@ -154,7 +154,7 @@ class EnsembleMAP(AbstractEngine):
     ) -> tuple[Trained, Array]:
         num_coordinates = sum(x[0].size for x in jax.tree.leaves(starts))
         program = self._program(num_coordinates)
-        call = train_program(jax.default_backend())
+        call = train_program()
         shards = _shards(self)
         if len(shards) == 1:
             return call(program, spec, key, starts)

@@ -74,7 +74,7 @@ def num_compiled():
     """Counts the compilations of the program that trains."""
 
     def count():
-        return train_module.train_program("cpu")._cached._cache_size()
+        return train_module.train_program()._cached._cache_size()
 
     return count
 

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import threading
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +16,7 @@ import pytest
 
 from numpyro_ext._checks import DivergenceWarning, InitializationError
 from numpyro_ext.inference import NUTS, Fit, ModelSpec, Status
+from numpyro_ext.inference import _chains as chains_module
 
 from .zoo import EIGHT, ZOO, X, Y, eight_schools, eight_schools_noncentred, linear
 
@@ -346,12 +346,29 @@ def test_params_are_refused_by_name():
         SMALL.run(ModelSpec(entry.model, *entry.args), jax.random.key(0))
 
 
-def test_an_interrupted_run_keeps_what_is_drawn_and_can_go_on():
+class InterruptingBar:
+    """A progress bar that presses Ctrl-C once all chains are past their warm-up."""
+
+    def __init__(self, **_):
+        self.num_updates = 0
+
+    def update(self, _):
+        self.num_updates += 1
+        if self.num_updates == 12:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def close(self):
+        pass
+
+
+def test_an_interrupted_run_keeps_what_is_drawn_and_can_go_on(monkeypatch):
     spec, key = small_fit().spec, jax.random.key(0)
     engine = NUTS(num_warmup=100, num_samples=1_000_000, num_chains=3, chunk_size=40)
-    interrupt = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
-    interrupt.start()
-    with pytest.warns(UserWarning, match=r"interrupted after \d+ kept draws"):
+    with (
+        monkeypatch.context() as patch,
+        pytest.warns(UserWarning, match=r"interrupted after \d+ kept draws"),
+    ):
+        patch.setattr(chains_module, "tqdm", InterruptingBar)
         fit = engine.run(spec, key)
     assert {s.code for s in fit.status} == {Status.INTERRUPTED}
     num_draws = fit.stats["lp"].shape[1]
