@@ -1,11 +1,15 @@
 """Reference values to 50 digits: the committed table, and mpmath itself."""
 
+from collections.abc import Callable
 from pathlib import Path
 
+import jax
 import mpmath
 import numpy as np
 
 TABLE = Path(__file__).parent / "data" / "log_kv.npz"
+# Points per call of a compiled function: at least those of the table.
+SIZE = 11_000
 NAMES = ("value", "by_v", "by_z", "by_vv", "by_vz", "by_zz")
 
 
@@ -17,6 +21,24 @@ def table(dtype=np.float64) -> dict[str, np.ndarray]:
         rows["z"].astype(dtype) == rows["z"]
     )
     return {name: column[is_exact] for name, column in rows.items()}
+
+
+def compiled(function: Callable) -> Callable:
+    """The function at any points, compiled once per dtype.
+
+    Compilation is most of what these tests cost, so that every call has one size.
+    """
+    jitted = jax.jit(function)
+
+    def call(v, z):
+        points = np.broadcast_arrays(v, z)
+        size, shape = points[0].size, points[0].shape
+        padded = [np.pad(x.ravel(), (0, SIZE - size), mode="edge") for x in points]
+        return jax.tree.map(
+            lambda x: np.asarray(x)[:size].reshape(shape), jitted(*padded)
+        )
+
+    return call
 
 
 def relative(ours, reference: np.ndarray, scale: np.ndarray | None = None) -> float:
