@@ -1,0 +1,6 @@
+"""Special functions of arrays, with all their derivatives."""
+
+from ._log_kv import log_kv as log_kv
+from ._log_kv_moments import LogKvMoments as LogKvMoments
+from ._log_kv_moments import log_kv_moments as log_kv_moments
+from ._log_kv_ratio import log_kv_ratio as log_kv_ratio
