@@ -5,12 +5,8 @@ program of a single chain, called from a thread for each core, does not; XLA rel
 the interpreter lock while it runs.
 """
 
-import os
-import threading
-from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -21,6 +17,7 @@ from tqdm.auto import tqdm
 
 from ._model_spec import ModelSpec
 from ._nuts_chunk import ChainState, ChunkInput, ChunkSettings, run_chunk
+from ._threads import num_cores, work_off
 from ._warmup import stages
 
 CHAIN_METHODS = ("auto", "threads", "devices", "sequential", "vectorized")
@@ -120,17 +117,17 @@ def run_chains(
     apart: list[Left] = [[(state,)] for state in states]
     num_workers = num_cores() if method == "threads" else 1
     if method == "vectorized":
-        queues = [[partial(advance, _vectorized, None, numbers, together)]]
+        queues = [[partial(advance, _program(True), None, numbers, together)]]
     else:
         devices = jax.devices() if method == "devices" else [None]
         queues = [
             [
-                partial(advance, _one_chain, device, i, apart[i])
+                partial(advance, _program(False), device, i, apart[i])
                 for i in numbers[place :: len(devices)]
             ]
             for place, device in enumerate(devices)
         ]
-    interrupted = _work(queues, num_workers)
+    interrupted = work_off(queues, num_workers)
     bar.close()
     if method == "vectorized":
         apart = [
@@ -144,52 +141,11 @@ def run_chains(
     return [_join(left[1:num_done], kept) for left in apart], interrupted
 
 
-def _work(queues: list[list[Callable[[], bool]]], num_workers: int) -> bool:
-    """Works off each queue with its own threads, chains in turn; true on Ctrl-C.
-
-    A chain goes back to the end of its queue after each chunk, so that all chains are
-    equally far when a run is interrupted. On Ctrl-C the chunks that run are finished.
-    """
-    stop = threading.Event()
-
-    def worker(queue: deque[Callable[[], bool]]) -> None:
-        while queue and not stop.is_set():
-            try:
-                advance = queue.popleft()
-            except IndexError:  # another thread took the last one
-                return
-            if advance():
-                queue.append(advance)
-
-    shared = [deque(queue) for queue in queues]
-    num_threads = [min(num_workers, len(queue)) for queue in queues]
-    with ThreadPoolExecutor(sum(num_threads)) as pool:
-        futures = [
-            pool.submit(worker, queue)
-            for queue, num in zip(shared, num_threads, strict=True)
-            for _ in range(num)
-        ]
-        try:
-            for future in futures:
-                future.result()
-        except KeyboardInterrupt:
-            stop.set()
-        except BaseException:
-            stop.set()
-            raise
-    return stop.is_set()
-
-
 def _split(spec: ModelSpec, settings: ChunkSettings) -> tuple[list[Any], Static]:
     leaves, structure = jax.tree.flatten(spec)
     arrays = [leaf for leaf in leaves if eqx.is_array(leaf)]
     rest = tuple(None if eqx.is_array(leaf) else leaf for leaf in leaves)
     return arrays, Static(structure, rest, settings)
-
-
-def num_cores() -> int:
-    """Returns how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
 
 def _join(left: list[Any], kept: int) -> ChainOutput:
@@ -220,14 +176,27 @@ def _chunk(
     )
 
 
-@partial(jax.jit, static_argnames="static")
-def _one_chain(arrays, key, chain, state, inputs, target, finds_start, *, static):
-    return _chunk(arrays, key, chain, state, inputs, target, finds_start, static)
-
-
-@partial(jax.jit, static_argnames="static")
-def _vectorized(arrays, key, chains, states, inputs, target, finds_start, *, static):
+def _chunks(
+    arrays: list[Array],
+    key: Array,
+    chains: Array,
+    states: ChainState,
+    inputs: ChunkInput,
+    target: Array,
+    finds_start: Array,
+    static: Static,
+) -> tuple[Any, ...]:
     def one(chain: Array, state: ChainState) -> tuple[Any, ...]:
         return _chunk(arrays, key, chain, state, inputs, target, finds_start, static)
 
     return jax.vmap(one)(chains, states)
+
+
+@cache
+def _program(is_vectorized: bool) -> Callable[..., tuple[Any, ...]]:
+    """Returns the chunk of one chain or of all, to be compiled for the backend."""
+    # A tree's gradients take as long at level 1, and compiling a third less.
+    is_cpu = jax.default_backend() == "cpu"
+    options = {"xla_backend_optimization_level": 1} if is_cpu else None
+    chunk = _chunks if is_vectorized else _chunk
+    return jax.jit(chunk, static_argnames="static", compiler_options=options)

@@ -57,7 +57,7 @@ class Objective(eqx.Module):
         )
 
     def at_step(self, key: Key[Array, ""], step: Int[Array, ""]) -> Loss:
-        """Returns the loss of one member at one step."""
+        """Returns the loss at one step, the same for all members."""
         if self.batch_size is None:
             return self.full()
         num_rows = self.spec._require_batch().num_rows

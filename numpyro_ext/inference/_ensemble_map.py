@@ -3,12 +3,12 @@
 import functools
 import operator
 import time
-from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
-from jaxtyping import Array, Int, Key, PyTree
+from jaxtyping import Array, Key, PyTree
 from tqdm.auto import tqdm
 
 from .._checks import check_key
@@ -23,7 +23,8 @@ from ._init_values import InitLike, given_positions
 from ._layout import Layout
 from ._model_spec import ModelSpec
 from ._starts import StartStrategy
-from ._train import Program, Trained, train
+from ._threads import num_cores, work_off
+from ._train import Program, Trained, train_program
 
 PEAK_LEARNING_RATE = 2e-2
 # Coordinates up to which the default optimizer is L-BFGS.
@@ -60,8 +61,9 @@ class EnsembleMAP(AbstractEngine):
             learning rate that falls from 0.02 to 0 by a half cosine over `num_steps`,
             in units of each coordinate's width under the prior: a network is then
             near a mode, and not overfitted.
-        batch_size: rows of a mini-batch, drawn with replacement at each step and for
-            each member apart; needs `ModelSpec(..., batch=...)`. None takes all rows.
+        batch_size: rows of a mini-batch, drawn with replacement at each step, the same
+            for all members, so that their losses can be compared; needs
+            `ModelSpec(..., batch=...)`. None takes all rows.
         prior_weight: weight of the log prior; 0 is maximum likelihood.
         jacobian: whether log |Jacobian| counts.
         early_stopping: when a member stops by itself.
@@ -75,7 +77,7 @@ class EnsembleMAP(AbstractEngine):
             $\max_i |g_i| \max(|z_i|, s_i) / \max(|f|, 1)$ with $f$ the loss, $g$ its
             gradient and $s_i$ the prior width up to 1, is at most this. None asks for
             no verdict, as for networks that are stopped long before their mode.
-        progress: whether to show a bar over groups of members.
+        progress: whether to show a bar over members.
 
     Raises:
         ValueError: naming the setting and its value.
@@ -152,14 +154,33 @@ class EnsembleMAP(AbstractEngine):
     ) -> tuple[Trained, Array]:
         num_coordinates = sum(x[0].size for x in jax.tree.leaves(starts))
         program = self._program(num_coordinates)
-        numbers = jnp.arange(self.num_members)
-        if not self.progress:
-            return train(program, spec, key, numbers, starts)
-        parts = [
-            jax.block_until_ready(train(program, spec, key, *group))
-            for group in _groups(self, numbers, starts)
-        ]
-        return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
+        call = train_program()
+        shards = _shards(self)
+        if len(shards) == 1:
+            return call(program, spec, key, starts)
+        # Views of the host's arrays: to slice on the device is to compile each slice.
+        starts = jax.tree.map(np.asarray, starts)
+        done = [None] * len(shards)
+        bar = tqdm(
+            desc="EnsembleMAP",
+            total=self.num_members,
+            unit="member",
+            disable=not self.progress,
+        )
+
+        def advance(place: int) -> bool:
+            members = shards[place]
+            group = jax.tree.map(operator.itemgetter(members), starts)
+            done[place] = jax.tree.map(np.asarray, call(program, spec, key, group))
+            bar.update(members.stop - members.start)
+            return False
+
+        queue = [functools.partial(advance, place) for place in range(len(shards))]
+        interrupted = work_off([queue], num_cores())
+        bar.close()
+        if interrupted:
+            raise KeyboardInterrupt("Interrupted before all members were trained.")
+        return jax.tree.map(lambda *leaves: jnp.asarray(np.concatenate(leaves)), *done)
 
     def _program(self, num_coordinates: int) -> Program:
         optimizer, in_widths = self.optimizer, False
@@ -182,7 +203,6 @@ class EnsembleMAP(AbstractEngine):
             jacobian=self.jacobian,
             batch_size=self.batch_size,
             layout=self.layout,
-            num_members=self.num_members,
         )
 
 
@@ -198,18 +218,22 @@ def default_adam(num_steps: int) -> optax.GradientTransformation:
     return optax.adam(optax.cosine_decay_schedule(PEAK_LEARNING_RATE, num_steps))
 
 
-def _groups(
-    engine: EnsembleMAP, numbers: Int[Array, " members"], starts: PyTree[Array]
-) -> Iterator[tuple[Int[Array, " group"], PyTree[Array]]]:
-    """Yields groups of members, and shows how many are done."""
-    size = engine.layout if isinstance(engine.layout, int) else 1
-    if engine.layout == "vmap":
-        size = engine.num_members
-    for first in tqdm(
-        range(0, engine.num_members, size), desc="EnsembleMAP", unit="group"
-    ):
-        group = slice(first, first + size)
-        yield numbers[group], jax.tree.map(operator.itemgetter(group), starts)
+def _shards(engine: EnsembleMAP) -> list[slice]:
+    """Cuts the members into equal parts, each trained by one call of the program.
+
+    Equal, so that one compiled program serves all; on a CPU as many as there are cores
+    or somewhat more, so that all cores have work; and one for each group of members
+    that step together if their progress is to be seen.
+    """
+    group = engine.layout if isinstance(engine.layout, int) else 1
+    if engine.layout == "vmap" or jax.default_backend() != "cpu":
+        group = engine.num_members
+    num_groups = engine.num_members // group
+    wanted = num_groups if engine.progress else min(num_cores(), num_groups)
+    while num_groups % wanted:
+        wanted += 1
+    size = engine.num_members // wanted
+    return [slice(i, i + size) for i in range(0, engine.num_members, size)]
 
 
 def _stats(trained: Trained) -> dict[str, Array]:

@@ -364,7 +364,10 @@ def _warn(fit: Fit, max_tree_depth: int) -> None:
             '"jax_enable_x64", True)` before anything else.'
         )
     if any(status.code is Status.INTERRUPTED for status in fit.status):
-        words.append(f"NUTS was interrupted after {lp.shape[1]} kept draws a chain.")
+        words.append(
+            f"NUTS was interrupted after {lp.shape[1]} kept draws a chain. "
+            "`fit.resume(num_samples)` goes on from there."
+        )
     for message in words:
         warnings.warn(message, UserWarning, skip_file_prefixes=OWN_FRAMES)
 

@@ -354,11 +354,14 @@ def _check_observed(
         )
     if observed is None and not sites.names("observed"):
         empty = [k for k, v in bind_arguments(model, args, kwargs).items() if v is None]
+        if sites.names("factor") and not empty:
+            return  # the likelihood is a factor
         latent = sites.names("latent")
         suspects = [name for name in latent if name in empty] or list(latent)
         warnings.warn(
             f"The model `{model_name(model)}` has no observed site, so every engine "
-            "returns the prior. Sites that look like data: "
+            "returns the prior, times its factors if it has any. Sites that look like "
+            "data: "
             + ", ".join(f"`{name}`" for name in suspects)
             + ". Most often `obs=` got None because an argument was forgotten; pass "
             "it to `ModelSpec`, or write `observed=()` to ask for the prior.",

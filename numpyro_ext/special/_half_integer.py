@@ -34,7 +34,7 @@ def log_kv_half_integer(v: float, z: Real) -> Real:
     is_inside = (z > 0.0) & (z < jnp.inf)
     z_in = jnp.where(is_inside, z, 1.0)
     is_large = z_in > 1.0
-    x = jnp.where(is_large, 1.0 / z_in, z_in)
+    x = jnp.where(is_large, 1.0 / jnp.where(is_large, z_in, 1.0), z_in)
     total = jnp.where(is_large, polynomial(row, x), polynomial(row[::-1], x))
     power = jnp.where(is_large, 0.5, n + 0.5).astype(z.dtype)
     out = HALF_LOG_HALF_PI - z_in - power * jnp.log(z_in) + jnp.log(total)

@@ -44,7 +44,7 @@ def split(
     v: Real, z: Real, is_used: tuple[Mask, Mask, Mask]
 ) -> list[tuple[Real, Real]]:
     """The arguments for each regime."""
-    places = float(format_of(z.dtype).olver_radius), 1.0, 1.0
+    places = format_of(z.dtype).olver_radius, 1.0, 1.0
     return [_inside(v, z, u, place) for u, place in zip(is_used, places, strict=True)]
 
 

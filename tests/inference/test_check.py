@@ -95,6 +95,18 @@ def test_forgotten_data_warn_and_then_fail_the_check(key):
     ModelSpec(linear, X, observed=()).check(key)
 
 
+def test_a_likelihood_may_be_a_factor(key):
+    def by_factor(X, y=None):
+        slope = numpyro.sample("slope", dist.Normal(0.0, 1.0).expand([3]).to_event(1))
+        if y is not None:
+            residual = y - X @ slope
+            numpyro.factor("likelihood", -0.5 * jnp.sum(residual**2))
+
+    ModelSpec(by_factor, X, y=Y).check(key)
+    with pytest.warns(UserWarning, match=r"no observed site"):
+        ModelSpec(by_factor, X)
+
+
 def test_declared_data_must_be_there():
     with pytest.raises(ValueError, match=r"`observed` names `y`.*latent"):
         ModelSpec(linear, X, observed="y")

@@ -1,12 +1,13 @@
 """NUTS: known posteriors, the same draws by every road, and honest reports."""
 
 import functools
+import json
 import os
 import signal
 import subprocess
 import sys
 import textwrap
-import threading
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -17,9 +18,11 @@ import pytest
 
 from numpyro_ext._checks import DivergenceWarning, InitializationError
 from numpyro_ext.inference import NUTS, Fit, ModelSpec, Status
+from numpyro_ext.inference import _chains as chains_module
 
 from .zoo import EIGHT, ZOO, X, Y, eight_schools, eight_schools_noncentred, linear
 
+ARMA = Path(__file__).parent / "data" / "arma.json"
 SMALL = NUTS(num_warmup=100, num_samples=60, num_chains=3, chunk_size=40)
 
 
@@ -346,13 +349,28 @@ def test_params_are_refused_by_name():
         SMALL.run(ModelSpec(entry.model, *entry.args), jax.random.key(0))
 
 
-def test_an_interrupted_run_keeps_what_is_drawn_and_can_go_on():
+class InterruptingBar:
+    """A progress bar that presses Ctrl-C once all chains are past their warm-up."""
+
+    def __init__(self, **_):
+        self.num_updates = 0
+
+    def update(self, _):
+        self.num_updates += 1
+        if self.num_updates == 12:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def close(self):
+        pass
+
+
+def test_an_interrupted_run_keeps_what_is_drawn_and_can_go_on(monkeypatch):
     spec, key = small_fit().spec, jax.random.key(0)
     engine = NUTS(num_warmup=100, num_samples=1_000_000, num_chains=3, chunk_size=40)
-    interrupt = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
-    interrupt.start()
-    with pytest.warns(UserWarning, match=r"interrupted after \d+ kept draws"):
-        fit = engine.run(spec, key)
+    with monkeypatch.context() as patch:
+        patch.setattr(chains_module, "tqdm", InterruptingBar)
+        with pytest.warns(UserWarning, match=r"interrupted after \d+ kept draws"):
+            fit = engine.run(spec, key)
     assert {s.code for s in fit.status} == {Status.INTERRUPTED}
     num_draws = fit.stats["lp"].shape[1]
     assert 0 < num_draws < 1_000_000
@@ -360,6 +378,32 @@ def test_an_interrupted_run_keeps_what_is_drawn_and_can_go_on():
         num_warmup=100, num_samples=num_draws + 10, num_chains=3, chunk_size=40
     )
     assert_same_draws(fit.resume(10), whole.run(spec, key))
+
+
+def arma(y):
+    mean = numpyro.sample("mean", dist.Normal(0.0, 10.0))
+    slope = numpyro.sample("slope", dist.Normal(0.0, 2.0))
+    memory = numpyro.sample("memory", dist.Normal(0.0, 2.0))
+    sd = numpyro.sample("sd", dist.HalfCauchy(2.5))
+
+    def step(error, pair):
+        now, before = pair
+        error = now - mean - slope * before - memory * error
+        return error, error
+
+    first = y[0] - mean - slope * mean
+    _, rest = jax.lax.scan(step, first, (y[1:], y[:-1]))
+    errors = jnp.append(rest, first)
+    numpyro.factor("likelihood", dist.Normal(0.0, sd).log_prob(errors).sum())
+
+
+@pytest.mark.filterwarnings("ignore:.*diverged")
+def test_all_chains_find_the_mode_of_a_moving_average(key):
+    y = np.array(json.loads(ARMA.read_text())["y"])
+    engine = NUTS(num_chains=16, num_warmup=300, num_samples=100)
+    fit = engine.run(ModelSpec(arma, y), key)
+    # A chain that starts far out stays there, at log densities below -1e20.
+    assert np.ptp(np.median(fit.stats["lp"], axis=1)) < 2.0
 
 
 @pytest.mark.slow
