@@ -27,4 +27,4 @@ def gig_divergence(p: GIG, q: GIG) -> Array:
 
 for left in (GeneralizedInverseGaussian, InverseGaussian):
     for right in (GeneralizedInverseGaussian, InverseGaussian):
-        kl_divergence.add((left, right), gig_divergence)
+        kl_divergence.add((left, right), gig_divergence)  # pyright: ignore

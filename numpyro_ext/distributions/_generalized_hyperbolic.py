@@ -102,7 +102,7 @@ class GeneralizedHyperbolic(AbstractNormalMixture):
         scale: ArrayLike = 1.0,
         skew: ArrayLike = 0.0,
     ) -> "GeneralizedHyperbolic":
-        r"""The identified parameters, for priors: E[w] = 1 and $\bar\alpha = \sqrt{ab}$.
+        r"""The identified parameters: E[w] = 1 and $\bar\alpha = \sqrt{ab}$.
 
         $a = \bar\alpha R$ and $b = \bar\alpha / R$ with
         $R = K_{\lambda+1}(\bar\alpha)/K_\lambda(\bar\alpha)$; the mean is loc + skew.

@@ -89,7 +89,7 @@ class Hyperbolic(AbstractNormalMixture):
         scale: ArrayLike = 1.0,
         skew: ArrayLike = 0.0,
     ) -> "Hyperbolic":
-        r"""The identified parameters, for priors: E[w] = 1 and $\bar\alpha = \sqrt{ab}$.
+        r"""The identified parameters: E[w] = 1 and $\bar\alpha = \sqrt{ab}$.
 
         $a = \bar\alpha R$ and $b = \bar\alpha / R$ with
         $R = K_2(\bar\alpha)/K_1(\bar\alpha)$; the mean is loc + skew.

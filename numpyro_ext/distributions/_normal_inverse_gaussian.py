@@ -89,7 +89,7 @@ class NormalInverseGaussian(AbstractNormalMixture):
         scale: ArrayLike = 1.0,
         skew: ArrayLike = 0.0,
     ) -> "NormalInverseGaussian":
-        r"""The identified parameters, for priors: E[w] = 1 and $\bar\alpha = \sqrt{ab}$.
+        r"""The identified parameters: E[w] = 1 and $\bar\alpha = \sqrt{ab}$.
 
         $a = \bar\alpha R$ and $b = \bar\alpha / R$ with
         $R = 1$; the mean is loc + skew.

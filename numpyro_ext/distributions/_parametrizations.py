@@ -20,8 +20,8 @@ def alpha_beta_rates(
     is_outside = ~(jnp.abs(beta) < alpha)
     if not_jax_tracer(is_outside) and bool(jnp.any(is_outside)):
         raise ValueError(
-            f"`{owner}.from_alpha_beta(alpha={alpha}, beta={beta})`: the density exists "
-            "for |beta| < alpha only."
+            f"`{owner}.from_alpha_beta(alpha={alpha}, beta={beta})`: the density "
+            "exists for |beta| < alpha only."
         )
     # The product, not the difference of squares, keeps its digits near the cone.
     return (alpha - beta) * (alpha + beta), delta * delta, beta
