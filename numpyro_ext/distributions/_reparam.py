@@ -17,7 +17,7 @@ class GHReparam(Reparam):
 
     The site `x` gains a latent `x_mixing`, the variable w of
     $x = \mu + \gamma w + \sigma\sqrt{w}\,n$, and becomes normal given it. The
-    conditional of w given x, for Gibbs blocks and EM, is `conditional_mixing(x)` of the law.
+    conditional of w given x, for Gibbs blocks and EM, is `conditional_mixing(x)`.
     Any law of the family serves, observed or latent, in plates.
 
     Raises: TypeError, at a site of another law.
@@ -32,8 +32,9 @@ class GHReparam(Reparam):
             law, AbstractNormalMixture | AbstractMultivariateNormalMixture
         ):
             raise TypeError(
-                f"`GHReparam` at the site `{name}`: {type(law).__name__} is "
-                "not a normal variance-mean mixture. Use it with the generalized hyperbolic family."
+                f"`GHReparam` at the site `{name}`: {type(law).__name__} is not a "
+                "normal variance-mean mixture. It serves the generalized hyperbolic "
+                "family only."
             )
         extra = event_dim - law.event_dim
         mixing = law.mixing_law().expand(expand_shape).to_event(extra)
