@@ -1,4 +1,4 @@
-"""What the package is made of: read from the source, never by importing it.
+"""What the package is made of: read from the source where it can be.
 
 Each rule is a function of a source tree that returns what breaks it. It must find
 nothing in the package, and something in a small tree that breaks it on purpose.
@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+import numpyro_ext
 
 PACKAGE = Path(__file__).parents[1] / "numpyro_ext"
 # A part may import those to its left. What is not named here is a leaf.
@@ -237,10 +239,24 @@ def loaded_by(statement: str) -> set[str]:
     return set(run.stdout.split())
 
 
-def test_importing_the_package_leaves_heavy_libraries_alone():
+def test_importing_the_package_loads_no_library():
     loaded = loaded_by("import numpyro_ext")
     assert "numpyro_ext" in loaded
+    assert loaded & {*ARVIZ, "blackjax", "jax", "matplotlib", "numpyro"} == set()
+
+
+def test_importing_every_name_leaves_heavy_libraries_alone():
+    loaded = loaded_by("from numpyro_ext import NUTS, EnsembleMAP, Fit, ModelSpec")
+    assert "numpyro_ext.inference._nuts" in loaded
     assert loaded & {*ARVIZ, "blackjax", "matplotlib"} == set()
+
+
+def test_every_public_name_is_found():
+    for name in numpyro_ext.__all__:
+        assert getattr(numpyro_ext, name) is not None
+    assert set(numpyro_ext.__all__) <= set(dir(numpyro_ext))
+    with pytest.raises(AttributeError, match="`numpyro_ext` has no attribute `nuts`"):
+        numpyro_ext.nuts  # noqa: B018
 
 
 def test_a_heavy_library_would_be_noticed():

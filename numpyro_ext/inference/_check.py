@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Key, PyTree
 
 from .._checks import InitializationError
+from ._oddities import warn_of_oddities
 from ._sites import format_table
 from ._starts import Start, find_start
 
@@ -62,6 +63,7 @@ def check_model(spec: "ModelSpec", key: Key[Array, ""]) -> CheckReport:
     start = _find_start(spec, key)
     raise_bad_start(spec, jax.tree.map(lambda x: x[None], start), MAX_TRIES)
     _check_parameters(spec, key)
+    warn_of_oddities(spec, start.position)
     return _report(spec, start.position)
 
 

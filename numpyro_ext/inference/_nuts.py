@@ -102,7 +102,6 @@ class NUTS(AbstractEngine):
     progress: bool = False
 
     def __check_init__(self) -> None:
-        """Refuses settings that cannot run."""
         for name in ("num_samples", "num_chains", "thinning", "chunk_size"):
             check_positive_int("NUTS", name, getattr(self, name))
         check_positive_int("NUTS", "max_tree_depth", self.max_tree_depth)

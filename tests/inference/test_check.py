@@ -258,3 +258,50 @@ def test_a_batch_must_reach_a_likelihood_and_no_latent_site():
         ModelSpec(normal, Y, x[:20][:1], batch=("y", "x"))
     with pytest.raises(ValueError, match=r"does not say which arguments hold rows"):
         ModelSpec(normal, Y).minibatch(jnp.arange(3))
+
+
+# -- what is legal and seldom meant ------------------------------------------------
+
+
+def test_constant_data_are_noticed(key):
+    with pytest.warns(UserWarning, match=r"site `y` have zero variance: all 30"):
+        ModelSpec(linear, X, y=np.ones(30)).check(key)
+
+
+def test_one_row_is_noticed(key):
+    with pytest.warns(UserWarning, match=r"site `y` has one value \(n=1\) for p="):
+        ModelSpec(linear, X[:1], y=Y[:1]).check(key)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_dependent_columns_are_named(key, dtype):
+    doubled = np.column_stack([X[:, :2], X[:, 0] - 2.0 * X[:, 1]]).astype(dtype)
+    with pytest.warns(UserWarning, match=r"`X` has rank 2 and 3 columns: `X\[:, 2\]`"):
+        ModelSpec(linear, doubled, y=Y.astype(dtype)).check(key)
+
+
+@pytest.mark.filterwarnings("error")
+def test_nearly_dependent_columns_pass(key):
+    close = np.column_stack([X[:, :2], X[:, 0] + 1e-6 * X[:, 2]])
+    ModelSpec(linear, close, y=Y).check(key)
+
+
+def flat_prior(y, *, uses_both):
+    anywhere = dist.ImproperUniform(dist.constraints.real, (), ())
+    a, b = numpyro.sample("a", anywhere), numpyro.sample("b", anywhere)
+    total = a + b if uses_both == "sum" else a
+    law = dist.Normal(total, jnp.exp(b) if uses_both == "scale" else 1.0)
+    with numpyro.plate("rows", y.shape[0]):
+        numpyro.sample("y", law, obs=y)
+
+
+@pytest.mark.parametrize(("uses_both", "named"), [("no", "`b`"), ("sum", "`a`, `b`")])
+def test_an_improper_posterior_is_noticed(key, uses_both, named):
+    spec = ModelSpec(flat_prior, Y, uses_both=uses_both)
+    with pytest.warns(UserWarning, match=f"No proper posterior detected at {named}:"):
+        spec.check(key)
+
+
+@pytest.mark.filterwarnings("error")
+def test_improper_priors_with_a_proper_posterior_pass(key):
+    ModelSpec(flat_prior, Y, uses_both="scale").check(key)
