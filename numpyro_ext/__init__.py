@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import datasets as datasets
     from . import diagnostics as diagnostics
+    from . import distributions as distributions
     from . import inference as inference
     from . import special as special
     from ._checks import ConvergenceWarning as ConvergenceWarning
@@ -45,6 +46,7 @@ __all__ = [
     "ModelSpec",
     "datasets",
     "diagnostics",
+    "distributions",
     "ensemble_init",
     "ensemble_loss",
     "ensemble_predict",
@@ -53,7 +55,7 @@ __all__ = [
     "modes",
     "special",
 ]
-_MODULES = ("datasets", "diagnostics", "inference", "special")
+_MODULES = ("datasets", "diagnostics", "distributions", "inference", "special")
 _CHECKS = ("ConvergenceWarning", "DivergenceWarning", "InitializationError")
 
 try:
