@@ -4,8 +4,8 @@
 
 One process on one core, 1e5 mixed orders and arguments; medians of interleaved runs.
 The unit is scipy's value, `log(kve(v, z)) - z`, in the same run. A ratio at or below
-its bar passes. TensorFlow Probability takes part where it is installed; its derivative
-in the order is 0.
+its bar passes. TensorFlow Probability and normix take part where they are installed;
+the derivative in the order of the former is 0.
 """
 
 import argparse
@@ -39,8 +39,11 @@ def main() -> None:
             for name in ("value", "value and gradient"):
                 single = compiled(functions()[name], v.astype("f4"), z.astype("f4"))
                 contenders[f"{name}, float32"] = single
-            contenders |= peers(v, z)
-        report(batch, contenders, repeats)
+        unit = report(batch, contenders, repeats)
+        if batch == "typical":
+            # Apart: normix fills and frees hundreds of MB, and who runs next pays.
+            report(batch, tfp(v, z), repeats, unit)
+            report(batch, normix(v, z), repeats, unit)
     report_compilation()
 
 
@@ -100,7 +103,7 @@ def compiled(function: Callable, *arrays) -> Callable[[], object]:
     return lambda: jax.block_until_ready(run(*arrays))
 
 
-def peers(v, z) -> dict[str, Callable[[], object]]:
+def tfp(v, z) -> dict[str, Callable[[], object]]:
     try:
         from tensorflow_probability.substrates.jax import math
     except ImportError:
@@ -116,7 +119,29 @@ def peers(v, z) -> dict[str, Callable[[], object]]:
     }
 
 
-def report(batch: str, contenders: dict[str, Callable], repeats: int) -> None:
+def normix(v, z) -> dict[str, Callable[[], object]]:
+    try:
+        from normix import log_kv, log_kv_moments
+    except ImportError:
+        print("normix is not installed")
+        return {}
+
+    def second_order(v, z):
+        m = log_kv_moments(v, z)
+        first = m.log_k, m.d_order, m.d_arg
+        return first, m.d2_order, m.d2_order_arg, m.d2_arg
+
+    return {
+        "normix value": compiled(log_kv, v, z),
+        "normix value and gradient": compiled(with_gradient(log_kv), v, z),
+        "normix all second order": compiled(second_order, v, z),
+    }
+
+
+def report(
+    batch: str, contenders: dict[str, Callable], repeats: int, unit: float | None = None
+) -> float:
+    """Prints the medians; `unit` is scipy's, and measured where it is None."""
     seconds = {name: [] for name in contenders}
     for run in range(repeats + 1):
         for name, contender in contenders.items():
@@ -125,10 +150,12 @@ def report(batch: str, contenders: dict[str, Callable], repeats: int) -> None:
             if run:  # the first warms up
                 seconds[name].append(time.process_time() - start)
     medians = {name: statistics.median(times) for name, times in seconds.items()}
+    unit = unit or medians["scipy value"]
     for name, median in medians.items():
-        ratio = median / medians["scipy value"]
+        ratio = median / unit
         bar = f" (bar {BARS[name]})" if name in BARS else ""
         print(f"{batch:8s} {name:28s} {median / SIZE * 1e9:7.1f} ns {ratio:7.3f}{bar}")
+    return unit
 
 
 def report_compilation() -> None:
