@@ -14,6 +14,7 @@ from numpyro.distributions.util import validate_sample
 from numpyro.util import is_prng_key
 
 from . import _gig_moments as moments
+from ._closed_moments import Moments
 from ._generalized_inverse_gaussian import GeneralizedInverseGaussian
 from ._gig_normalizer import Order, is_proper
 from ._gig_sampler import sample_log
@@ -108,6 +109,10 @@ class AbstractMultivariateNormalMixture(AbstractLaw):
             for x in self.mixing()
         )
         return p, a, b
+
+    def _mixing_moments(self) -> Moments:
+        """Mean and second to fourth central moments of w."""
+        return moments.central_moments(*self._mixing_full())
 
     @property
     def covariance_scale(self) -> Array:
@@ -220,7 +225,7 @@ class AbstractMultivariateNormalMixture(AbstractLaw):
     @property
     def mean(self) -> Array:
         """Loc + skew E[w]."""
-        first = moments.mean(*self._mixing_full())[..., None]
+        first = self._mixing_moments()[0][..., None]
         shape = self.batch_shape + self.event_shape
         moved = jnp.where(self.skew == 0, 0.0, self.skew * first)
         return jnp.broadcast_to(self.loc + moved, shape)
@@ -228,7 +233,7 @@ class AbstractMultivariateNormalMixture(AbstractLaw):
     @property
     def covariance_matrix(self) -> Array:
         """S S^T E[w] + skew skew^T Var[w]."""
-        first, two, _, _ = moments.central_moments(*self._mixing_full())
+        first, two, _, _ = self._mixing_moments()
         outer = self.skew[..., :, None] * self.skew[..., None, :]
         spread = jnp.where(outer == 0, 0.0, outer * two[..., None, None])
         return self.covariance_scale * first[..., None, None] + spread

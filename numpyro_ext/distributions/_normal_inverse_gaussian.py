@@ -4,6 +4,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from numpyro.distributions import constraints
 
+from ._closed_moments import Moments, broadcast_moments, inverse_gaussian_moments
 from ._gig_normalizer import Order
 from ._law import promote
 from ._multivariate_mixture import AbstractMultivariateNormalMixture, promote_vector
@@ -65,6 +66,11 @@ class NormalInverseGaussian(AbstractNormalMixture):
     def mixing(self) -> tuple[Order, Array, Array]:
         """(p, a, b) of the mixing law."""
         return -0.5, self.a, self.b
+
+    def _mixing_moments(self) -> Moments:
+        return broadcast_moments(
+            inverse_gaussian_moments(self.a, self.b), self.batch_shape
+        )
 
     @classmethod
     def from_alpha_beta(
@@ -174,3 +180,8 @@ class MultivariateNormalInverseGaussian(AbstractMultivariateNormalMixture):
     def mixing(self) -> tuple[Order, Array, Array]:
         """(p, a, b) of the mixing law."""
         return -0.5, self.a, self.b
+
+    def _mixing_moments(self) -> Moments:
+        return broadcast_moments(
+            inverse_gaussian_moments(self.a, self.b), self.batch_shape
+        )

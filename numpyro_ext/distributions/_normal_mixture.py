@@ -20,6 +20,7 @@ from numpyro.distributions.util import validate_sample
 from numpyro.util import is_prng_key
 
 from . import _gig_moments as moments
+from ._closed_moments import Moments
 from ._generalized_inverse_gaussian import GeneralizedInverseGaussian
 from ._gig_normalizer import Order, is_proper
 from ._gig_sampler import sample_log
@@ -50,7 +51,7 @@ class AbstractNormalMixture(AbstractLaw):
         such as `a` and `b`; their free scale does not matter here.
         """
         own = cls(**mixing)
-        first, two, _, _ = moments.central_moments(*own._mixing_full())
+        first, two, _, _ = own._mixing_moments()
         tilt = as_float(cls.__name__, "tilt", tilt)
         mean, sd = (
             as_float(cls.__name__, "mean", mean),
@@ -75,6 +76,10 @@ class AbstractNormalMixture(AbstractLaw):
             for x in (p, a, b)
         )
         return p, a, b
+
+    def _mixing_moments(self) -> Moments:
+        """Mean and second to fourth central moments of w."""
+        return moments.central_moments(*self._mixing_full())
 
     def sample(self, key: Array | None, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draws with the shape `sample_shape + batch_shape`, differentiable."""
@@ -158,7 +163,7 @@ class AbstractNormalMixture(AbstractLaw):
 
     def _cumulants(self) -> tuple[Array, Array, Array, Array]:
         r"""From $\log E e^{sx} = \mu s + K_w(\gamma s + \sigma^2 s^2/2)$."""
-        first, two, three, four = moments.central_moments(*self._mixing_full())
+        first, two, three, four = self._mixing_moments()
         g, s2 = self.skew, jnp.square(self.scale)
         # A symmetric law does not ask for moments of w that may not exist.
         g1, g2 = _times(g, two), _times(g * g, two)
@@ -174,7 +179,7 @@ class AbstractNormalMixture(AbstractLaw):
     @property
     def mean(self) -> Array:
         """Loc + skew E[w]."""
-        first = moments.mean(*self._mixing_full())
+        first = self._mixing_moments()[0]
         return jnp.broadcast_to(self.loc + _times(self.skew, first), self.batch_shape)
 
     @property

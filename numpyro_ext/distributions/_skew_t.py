@@ -5,6 +5,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from numpyro.distributions import constraints
 
+from ._closed_moments import Moments, broadcast_moments, inverse_gamma_moments
 from ._gig_normalizer import Order
 from ._law import promote
 from ._multivariate_mixture import AbstractMultivariateNormalMixture, promote_vector
@@ -63,6 +64,11 @@ class GeneralizedHyperbolicSkewT(AbstractNormalMixture):
     def mixing(self) -> tuple[Order, Array, Array]:
         """(p, a, b) of the mixing law."""
         return -0.5 * self.df, jnp.zeros_like(self.df), self.df
+
+    def _mixing_moments(self) -> Moments:
+        return broadcast_moments(
+            inverse_gamma_moments(0.5 * self.df, 0.5 * self.df), self.batch_shape
+        )
 
 
 class MultivariateGeneralizedHyperbolicSkewT(AbstractMultivariateNormalMixture):
@@ -132,3 +138,8 @@ class MultivariateGeneralizedHyperbolicSkewT(AbstractMultivariateNormalMixture):
     def mixing(self) -> tuple[Order, Array, Array]:
         """(p, a, b) of the mixing law."""
         return -0.5 * self.df, jnp.zeros_like(self.df), self.df
+
+    def _mixing_moments(self) -> Moments:
+        return broadcast_moments(
+            inverse_gamma_moments(0.5 * self.df, 0.5 * self.df), self.batch_shape
+        )

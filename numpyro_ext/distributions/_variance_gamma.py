@@ -5,6 +5,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from numpyro.distributions import constraints
 
+from ._closed_moments import Moments, broadcast_moments, gamma_moments
 from ._gig_normalizer import Order
 from ._law import promote
 from ._multivariate_mixture import AbstractMultivariateNormalMixture, promote_vector
@@ -71,6 +72,11 @@ class VarianceGamma(AbstractNormalMixture):
     def mixing(self) -> tuple[Order, Array, Array]:
         """(p, a, b) of the mixing law."""
         return self.concentration, 2.0 * self.rate, jnp.zeros_like(self.rate)
+
+    def _mixing_moments(self) -> Moments:
+        return broadcast_moments(
+            gamma_moments(self.concentration, self.rate), self.batch_shape
+        )
 
 
 class MultivariateVarianceGamma(AbstractMultivariateNormalMixture):
@@ -148,3 +154,8 @@ class MultivariateVarianceGamma(AbstractMultivariateNormalMixture):
     def mixing(self) -> tuple[Order, Array, Array]:
         """(p, a, b) of the mixing law."""
         return self.concentration, 2.0 * self.rate, jnp.zeros_like(self.rate)
+
+    def _mixing_moments(self) -> Moments:
+        return broadcast_moments(
+            gamma_moments(self.concentration, self.rate), self.batch_shape
+        )
