@@ -27,6 +27,8 @@ from ._normal_inverse_gaussian import (
 )
 from ._normal_inverse_gaussian import NormalInverseGaussian as NormalInverseGaussian
 from ._reparam import GHReparam as GHReparam
+from ._risk import expected_shortfall as expected_shortfall
+from ._risk import value_at_risk as value_at_risk
 from ._skew_t import GeneralizedHyperbolicSkewT as GeneralizedHyperbolicSkewT
 from ._skew_t import (
     MultivariateGeneralizedHyperbolicSkewT as MultivariateGeneralizedHyperbolicSkewT,

@@ -6,7 +6,7 @@ and the maximum-likelihood member is the one whose $\eta$ is the mean of $T$.
 Source: Barndorff-Nielsen (1978), Information and Exponential Families.
 """
 
-from typing import Any, Self
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -48,12 +48,16 @@ class AbstractExponentialFamily(dist.Distribution):
         raise NotImplementedError
 
     @classmethod
-    def from_natural(cls, theta: Float[Array, "*batch k"]) -> Self:
+    def from_natural(
+        cls, theta: Float[Array, "*batch k"]
+    ) -> "AbstractExponentialFamily":
         """The member with these natural parameters."""
         raise NotImplementedError
 
     @classmethod
-    def from_expectation(cls, eta: Float[Array, "*batch k"]) -> Self:
+    def from_expectation(
+        cls, eta: Float[Array, "*batch k"]
+    ) -> "AbstractExponentialFamily":
         """The member whose sufficient statistics have this mean."""
         raise NotImplementedError
 
@@ -74,7 +78,9 @@ class AbstractExponentialFamily(dist.Distribution):
         return jnp.vectorize(hessian, signature="(k)->(k,k)")(self.natural_params)
 
     @classmethod
-    def fit_mle(cls, x: ArrayLike, weights: ArrayLike | None = None) -> Self:
+    def fit_mle(
+        cls, x: ArrayLike, weights: ArrayLike | None = None
+    ) -> "AbstractExponentialFamily":
         """The member of maximum likelihood.
 
         Args:
