@@ -119,6 +119,9 @@ class AbstractExponentialFamily(dist.Distribution):
         return cls.from_expectation(mean)
 
 
+Law = AbstractExponentialFamily
+
+
 def bregman(p: AbstractExponentialFamily, q: AbstractExponentialFamily) -> Array:
     r"""$KL(p, q) = A(\theta_q) - A(\theta_p) - (\theta_q - \theta_p)\cdot\eta_p$."""
     first, second = p.natural_params, q.natural_params

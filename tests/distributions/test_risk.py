@@ -134,9 +134,6 @@ SCALES = {
     "tril": {"scale_tril": TRIL},
     "factor": {"cov_factor": FACTOR, "cov_diag": DIAG},
 }
-    "tril": {"scale_tril": TRIL},
-    "factor": dict(cov_factor=FACTOR, cov_diag=DIAG),
-}
 WEIGHTS = jnp.asarray([0.5, 0.3, -0.2])
 
 
