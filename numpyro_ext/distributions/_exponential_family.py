@@ -6,6 +6,8 @@ and the maximum-likelihood member is the one whose $\eta$ is the mean of $T$.
 Source: Barndorff-Nielsen (1978), Information and Exponential Families.
 """
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import jax
@@ -64,8 +66,7 @@ class AbstractExponentialFamily(dist.Distribution):
     @property
     def expectation_params(self) -> Float[Array, "*batch k"]:
         """E[T(x)], the gradient of `log_partition`, of shape `batch_shape + (k,)`."""
-        gradient = jnp.vectorize(jax.grad(self.log_partition), signature="(k)->(k)")
-        return gradient(self.natural_params)
+        return _gradient(self.log_partition)(self.natural_params)
 
     @property
     def fisher_information(self) -> Float[Array, "*batch k k"]:
@@ -74,8 +75,7 @@ class AbstractExponentialFamily(dist.Distribution):
         It is the Fisher information in the natural parameters, of shape
         `batch_shape + (k, k)`. At a gamma edge of a GIG law it is not defined.
         """
-        hessian = jax.jacfwd(jax.jacfwd(self.log_partition))
-        return jnp.vectorize(hessian, signature="(k)->(k,k)")(self.natural_params)
+        return _hessian(self.log_partition)(self.natural_params)
 
     @classmethod
     def fit_mle(
@@ -120,6 +120,18 @@ class AbstractExponentialFamily(dist.Distribution):
 
 
 Law = AbstractExponentialFamily
+
+
+# One compiled function for each class: `log_partition` is the same object every time.
+@cache
+def _gradient(log_partition: Callable) -> Callable:
+    return jax.jit(jnp.vectorize(jax.grad(log_partition), signature="(k)->(k)"))
+
+
+@cache
+def _hessian(log_partition: Callable) -> Callable:
+    hessian = jax.jacfwd(jax.jacfwd(log_partition))
+    return jax.jit(jnp.vectorize(hessian, signature="(k)->(k,k)"))
 
 
 def bregman(p: AbstractExponentialFamily, q: AbstractExponentialFamily) -> Array:

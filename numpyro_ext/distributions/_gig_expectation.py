@@ -208,4 +208,4 @@ def _natural_jvp(primals, tangents):
     return theta, jnp.linalg.solve(information, tangents[0])
 
 
-gig_natural = jnp.vectorize(_natural, signature="(k)->(k)")
+gig_natural = jax.jit(jnp.vectorize(_natural, signature="(k)->(k)"))
