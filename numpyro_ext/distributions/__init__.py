@@ -6,7 +6,10 @@ from .._guard import refuse_mixed_install
 # place of ours, and this folder is ours whichever of the two was installed last.
 refuse_mixed_install()
 
-from . import _divergences as _divergences
+from ._divergences import squared_hellinger as squared_hellinger
+from ._exponential_family import AbstractExponentialFamily as AbstractExponentialFamily
+from ._gamma import Gamma as Gamma
+from ._gamma import InverseGamma as InverseGamma
 from ._generalized_hyperbolic import GeneralizedHyperbolic as GeneralizedHyperbolic
 from ._generalized_hyperbolic import (
     MultivariateGeneralizedHyperbolic as MultivariateGeneralizedHyperbolic,
@@ -17,11 +20,15 @@ from ._generalized_inverse_gaussian import (
 from ._generalized_inverse_gaussian import InverseGaussian as InverseGaussian
 from ._hyperbolic import Hyperbolic as Hyperbolic
 from ._hyperbolic import MultivariateHyperbolic as MultivariateHyperbolic
+from ._joint import JointNormalMixture as JointNormalMixture
+from ._multivariate_normal import MultivariateNormal as MultivariateNormal
 from ._normal_inverse_gaussian import (
     MultivariateNormalInverseGaussian as MultivariateNormalInverseGaussian,
 )
 from ._normal_inverse_gaussian import NormalInverseGaussian as NormalInverseGaussian
 from ._reparam import GHReparam as GHReparam
+from ._risk import expected_shortfall as expected_shortfall
+from ._risk import value_at_risk as value_at_risk
 from ._skew_t import GeneralizedHyperbolicSkewT as GeneralizedHyperbolicSkewT
 from ._skew_t import (
     MultivariateGeneralizedHyperbolicSkewT as MultivariateGeneralizedHyperbolicSkewT,

@@ -139,6 +139,7 @@ class MultivariateGeneralizedHyperbolic(AbstractMultivariateNormalMixture):
         Embrechts (2015), Quantitative Risk Management, section 6.2.
     """
 
+    univariate = GeneralizedHyperbolic
     arg_constraints = {
         "p": constraints.real,
         "a": constraints.nonnegative,

@@ -121,6 +121,7 @@ class MultivariateHyperbolic(AbstractMultivariateNormalMixture):
     Source: Eberlein and Keller (1995), Bernoulli 1, 281-299.
     """
 
+    univariate = Hyperbolic
     arg_constraints = {
         "a": constraints.positive,
         "b": constraints.positive,

@@ -4,8 +4,11 @@ $x = \mu + \gamma w + \sqrt{w}\,S n$ with one GIG variable w for all coordinates
 density is that of `_normal_mixture` with $z = S^{-1}(x - \mu)$, $t = S^{-1}\gamma$.
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.scipy.linalg import solve_triangular
 from jax.typing import ArrayLike
@@ -20,6 +23,7 @@ from ._gig_normalizer import Order, is_proper
 from ._gig_sampler import sample_log
 from ._law import AbstractLaw, as_float
 from ._mixture_density import mixture_log_prob
+from ._normal_mixture import AbstractNormalMixture
 
 
 def promote_vector(
@@ -79,6 +83,8 @@ class AbstractMultivariateNormalMixture(AbstractLaw):
 
     support = constraints.real_vector  # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType]
     has_edges = True
+    # The law of the same family in one dimension.
+    univariate: type[AbstractNormalMixture]
     loc: Array
     skew: Array
     scale_tril: Array | None
@@ -243,3 +249,86 @@ class AbstractMultivariateNormalMixture(AbstractLaw):
         """The diagonal of `covariance_matrix`."""
         diagonal = jnp.diagonal(self.covariance_matrix, axis1=-2, axis2=-1)
         return jnp.broadcast_to(diagonal, self.batch_shape + self.event_shape)
+
+    def project(self, weights: ArrayLike) -> AbstractNormalMixture:
+        """The law of `weights @ x`, which is of the same family in one dimension.
+
+        It has the mixing law of x, `weights @ loc`, `weights @ skew`, and the scale
+        |S^T weights|.
+
+        Args:
+            weights: Of shape (..., d); not all 0, since the scale would be.
+
+        Raises: ValueError, if the last axis of `weights` is not d long.
+        Source: McNeil, Frey and Embrechts (2015), proposition 6.13.
+        """
+        owner = f"{type(self).__name__}.project"
+        weights = jnp.asarray(as_float(owner, "weights", weights), self.loc.dtype)
+        if weights.shape[-1:] != self.event_shape:
+            raise ValueError(
+                f"`{owner}` got `weights` of shape {weights.shape}: the last axis must "
+                f"have {self.event_shape[0]} entries, one for each coordinate."
+            )
+        if self.scale_tril is not None:
+            variance = jnp.sum(jnp.square(_apply(self.scale_tril, weights)), axis=-1)
+        else:
+            assert self.cov_factor is not None
+            assert self.cov_diag is not None
+            common = jnp.square(_apply(self.cov_factor, weights))
+            own = self.cov_diag * jnp.square(weights)
+            variance = jnp.sum(common, axis=-1) + jnp.sum(own, axis=-1)
+        return self.univariate(
+            **self._own(),
+            loc=jnp.sum(weights * self.loc, axis=-1),
+            scale=jnp.sqrt(variance),
+            skew=jnp.sum(weights * self.skew, axis=-1),
+            validate_args=False,
+        )
+
+    def marginal(
+        self, index: int | Sequence[int]
+    ) -> "AbstractNormalMixture | AbstractMultivariateNormalMixture":
+        """The law of one coordinate, or of several, in the order that is given.
+
+        Args:
+            index: An int gives the univariate law, a sequence a multivariate one. An
+                index from the end is negative.
+
+        Raises: IndexError, for an index outside the coordinates.
+        """
+        d = self.event_shape[0]
+        chosen = [index] if isinstance(index, int) else [int(i) for i in index]
+        if not chosen or any(not -d <= i < d for i in chosen):
+            raise IndexError(
+                f"`{type(self).__name__}.marginal({index})`: there are {d} "
+                f"coordinates, 0 to {d - 1}."
+            )
+        if isinstance(index, int):
+            return self.project(jnp.eye(d, dtype=self.loc.dtype)[index])
+        rows = np.asarray(chosen)
+        scale: dict[str, Array] = {}
+        if self.scale_tril is not None:
+            # The rows of S have the right inner products, and QR a triangle of them.
+            part = jnp.swapaxes(self.scale_tril[..., rows, :], -1, -2)
+            upper = jnp.linalg.qr(part, mode="r")
+            diagonal = jnp.diagonal(upper, axis1=-2, axis2=-1)
+            signs = jnp.where(diagonal < 0, -1.0, 1.0)[..., None, :]
+            scale["scale_tril"] = jnp.swapaxes(upper, -1, -2) * signs
+        else:
+            assert self.cov_factor is not None
+            assert self.cov_diag is not None
+            scale["cov_factor"] = self.cov_factor[..., rows, :]
+            scale["cov_diag"] = self.cov_diag[..., rows]
+        vectors = {"loc": self.loc[..., rows], "skew": self.skew[..., rows]}
+        return type(self)(**self._own(), **vectors, **scale, validate_args=False)
+
+    def _own(self) -> dict[str, Array]:
+        """The parameters of the mixing law, by name."""
+        shared = ("loc", "scale", "skew")
+        names = self.univariate.arg_constraints
+        return {k: getattr(self, k) for k in names if k not in shared}
+
+
+def _apply(matrix: Array, weights: Array) -> Array:
+    """`weights @ matrix`, batched."""
+    return jnp.squeeze(weights[..., None, :] @ matrix, -2)

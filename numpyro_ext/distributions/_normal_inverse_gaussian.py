@@ -127,6 +127,7 @@ class MultivariateNormalInverseGaussian(AbstractMultivariateNormalMixture):
     Source: Barndorff-Nielsen (1997), Scand. J. Statist. 24, 1-13.
     """
 
+    univariate = NormalInverseGaussian
     arg_constraints = {
         "a": constraints.positive,
         "b": constraints.positive,

@@ -92,6 +92,7 @@ class MultivariateGeneralizedHyperbolicSkewT(AbstractMultivariateNormalMixture):
     Source: Aas and Haff (2006), J. Financial Econometrics 4, 275-309.
     """
 
+    univariate = GeneralizedHyperbolicSkewT
     arg_constraints = {
         "df": constraints.positive,
         "loc": constraints.real_vector,

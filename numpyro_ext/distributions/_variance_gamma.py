@@ -101,6 +101,7 @@ class MultivariateVarianceGamma(AbstractMultivariateNormalMixture):
     Source: Madan, Carr and Chang (1998), European Finance Review 2, 79-105.
     """
 
+    univariate = VarianceGamma
     arg_constraints = {
         "concentration": constraints.positive,
         "rate": constraints.positive,
