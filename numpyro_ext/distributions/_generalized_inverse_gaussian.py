@@ -212,9 +212,10 @@ class GeneralizedInverseGaussian(AbstractExponentialFamily, AbstractGIG):
         is_bad = jnp.any(jnp.isnan(theta), axis=-1)
         if not_jax_tracer(is_bad) and bool(jnp.any(is_bad)):
             raise ValueError(
-                f"`{cls.__name__}.from_expectation` got `eta` = {eta[is_bad].ravel()[:3]}"
-                ", expectations of log x, x and 1/x of no law: they need "
-                "-log E[1/x] < E[log x] < log E[x]. Data without spread have none."
+                f"`{cls.__name__}.from_expectation` got `eta` = "
+                f"{eta[is_bad].ravel()[:3]}, expectations of log x, x and 1/x of no "
+                "law: they need -log E[1/x] < E[log x] < log E[x]. Data without spread "
+                "have none."
             )
         return cls.from_natural(theta)
 
