@@ -169,6 +169,7 @@ def test_expectations_of_no_law_are_refused_or_give_nan(bad):
     assert jnp.all(jnp.isnan(traced(jnp.asarray(bad))))
 
 
+@pytest.mark.slow
 def test_the_inverse_map_has_the_inverse_derivative():
     law = GIG(1.5, 1.0, 2.0)
     inverse = jax.jacrev(lambda eta: GIG.from_expectation(eta).natural_params)(
@@ -202,6 +203,7 @@ def test_gamma_fit_is_scipys(key):
     np.testing.assert_allclose(law.rate, 1.0 / scale, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gig", "joint"])
 def test_the_fit_is_a_stationary_point_of_the_likelihood(name, key):
     law = LAWS[name]
@@ -279,6 +281,7 @@ def test_divergences_of_the_joint_law_are_means_over_draws(key):
     assert abs(1.0 - distx.squared_hellinger(p, q) - roots.mean()) < 5 * error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("f", [dist.kl_divergence, distx.squared_hellinger])
 def test_divergences_have_the_right_gradient(f):
     def of(args):
@@ -290,6 +293,7 @@ def test_divergences_have_the_right_gradient(f):
     np.testing.assert_allclose(jax.grad(of)(args), slope, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_float32_stays_float32(float32):
     law = GIG(1.5, 1.0, 2.0)
     back = GIG.from_expectation(law.expectation_params)
