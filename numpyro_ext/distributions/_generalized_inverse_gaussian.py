@@ -197,17 +197,27 @@ class GeneralizedInverseGaussian(AbstractExponentialFamily, AbstractGIG):
 
         Expectations beyond the gamma edges (where no member has all three) give the
         gamma law that matches E[log x] and E[x], or the inverse gamma law that matches
-        E[log x] and E[1/x]: there the likelihood is largest. NaN, if eta is that of no
-        law, as when E[x] E[1/x] <= 1.
+        E[log x] and E[1/x]: there the likelihood is largest.
+
+        Raises: ValueError, if a concrete eta is that of no law: it needs
+            -log E[1/x] < E[log x] < log E[x]. NaN, if it is traced.
 
         Accuracy: the expectations of the result are eta to 2e-14 in float64. The
         parameters follow from eta as well as its digits allow: where a law is
         concentrated, the order hangs on the difference of E[log x] from
         log E[x], and loses about the square of $\sqrt{p^2 + ab}$ in relative accuracy.
         """
-        return cls.from_natural(
-            gig_natural(jnp.stack(columns(cls.__name__, "eta", eta, 3), -1))
-        )
+        eta = jnp.stack(columns(cls.__name__, "eta", eta, 3), axis=-1)
+        theta = gig_natural(eta)
+        is_bad = jnp.any(jnp.isnan(theta), axis=-1)
+        if not_jax_tracer(is_bad) and bool(jnp.any(is_bad)):
+            raise ValueError(
+                f"`{cls.__name__}.from_expectation` got `eta` = "
+                f"{eta[is_bad].ravel()[:3]}, expectations of log x, x and 1/x of no "
+                "law: they need -log E[1/x] < E[log x] < log E[x]. Data without spread "
+                "have none."
+            )
+        return cls.from_natural(theta)
 
 
 def check_order(owner: str, p: Array, a: Array, b: Array) -> None:

@@ -87,8 +87,8 @@ def _means(p: Array, omega: Array) -> tuple[tuple[Array, Array], tuple]:
     """Log of R_p R_-p and E log y, and their derivatives in p and omega."""
     one = jnp.ones_like(p)
     off = jnp.zeros_like(p)
-    (greater, lesser), by_p = jax.jvp(_ratios, (p, omega), (one, off))
-    _, by_omega = jax.jvp(_ratios, (p, omega), (off, one))
+    (greater, lesser), slope = jax.linearize(_ratios, p, omega)
+    by_p, by_omega = slope(one, off), slope(off, one)
     kv = log_kv_moments(p, omega)
     values = greater + lesser, kv.by_v + 0.5 * (lesser - greater)
     slopes = (

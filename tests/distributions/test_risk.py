@@ -59,6 +59,7 @@ QUADRATURE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("law", "pdf"), QUADRATURE.values(), ids=QUADRATURE)
 def test_the_shortfall_is_the_mean_of_the_tail(law, pdf):
     level = 0.95
@@ -78,6 +79,7 @@ def test_the_shortfall_is_the_mean_of_the_tail(law, pdf):
     )
 
 
+@pytest.mark.slow
 def test_laplace_in_closed_form():
     scale = 2.0 / np.sqrt(2.0)
     law = distx.VarianceGamma(1.0, 1.0, 0.5, 2.0)
@@ -106,6 +108,7 @@ def test_the_mean_of_a_heavy_tail_is_infinite():
     assert distx.expected_shortfall(law, 0.9) == jnp.inf
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("risk", [distx.value_at_risk, distx.expected_shortfall])
 def test_gradients_are_finite_differences(risk):
     def f(args):
@@ -181,6 +184,7 @@ def test_a_marginal_has_the_moments_of_its_coordinates(scale):
     )
 
 
+@pytest.mark.slow
 def test_risk_of_weights_over_draws_of_a_posterior():
     def shortfall(a, weights):
         law = distx.MultivariateNormalInverseGaussian(
@@ -197,6 +201,7 @@ def test_risk_of_weights_over_draws_of_a_posterior():
     np.testing.assert_allclose(parts @ WEIGHTS, single[0], rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_float32_stays_float32(float32):
     law = distx.NormalInverseGaussian(1.0, 2.0)
     assert distx.expected_shortfall(law, 0.95).dtype == jnp.float32
