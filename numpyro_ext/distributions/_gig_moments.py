@@ -1,7 +1,7 @@
 """Moments and entropy of the generalized inverse Gaussian law, edges included."""
 
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
 from ._gig_normalizer import (
     Order,
@@ -82,7 +82,8 @@ def entropy(p: Order, a: Array, b: Array) -> Array:
     r"""$\log Z - (p - 1) E[\log x] + (a E[x] + b E[1/x])/2$."""
     up = jnp.where(a > 0, a * mean(p, a, b), 0.0)
     down = jnp.where(b > 0, b * mean(-p, b, a), 0.0)
-    omega = root(a) * root(b)
+    # `log_normalizer` has the derivative of the integral, without the root.
+    omega = lax.stop_gradient(root(a) * root(b))
     return (
         log_normalizer(p, a, b)
         - (p - 1.0) * mean_log(p, a, b)

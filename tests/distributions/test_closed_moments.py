@@ -1,5 +1,6 @@
-"""Moments of the mixing laws, against scipy."""
+"""Moments of the mixing laws and the slope of their entropy."""
 
+import jax
 import numpy as np
 import pytest
 from scipy import stats
@@ -26,3 +27,14 @@ def test_moments_that_do_not_exist_are_infinite():
     law = distx.GeneralizedHyperbolicSkewT(5.0)
     assert np.isfinite(law._mixing_moments()[:2]).all()
     assert np.isinf(law._mixing_moments()[2:]).all()
+
+
+def test_the_entropy_has_the_derivatives_of_its_value():
+    def entropy(parameters):
+        return distx.GeneralizedInverseGaussian(*parameters).entropy()
+
+    at, step = np.array([1.3, 2.0, 3.0]), 1e-4
+    value, gradient = jax.jit(jax.vmap(entropy)), jax.jit(jax.grad(entropy))
+    shifts = step * np.eye(3)
+    slopes = (value(at + shifts) - value(at - shifts)) / (2.0 * step)
+    np.testing.assert_allclose(gradient(at), slopes, rtol=1e-6)
