@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from ._kernel import log_mode
-from ._mixture_density import mixture_log_prob
+from ._mixture_density import univariate_log_prob
 from ._mixture_tail import log_upper
 
 MAX_STEPS = 80
@@ -14,8 +14,8 @@ FARTHEST = {"float64": 350.0, "float32": 80.0}
 
 
 def _log_density(p: Array, a: Array, b: Array, z: Array, t: Array) -> Array:
-    off = jnp.zeros_like(z)
-    return mixture_log_prob(p, a, b, t * t, z * z, t * z, off, 1, edges=True)
+    none, one = jnp.zeros_like(z), jnp.ones_like(z)
+    return univariate_log_prob(p, a, b, none, one, t, z, edges=True)
 
 
 @jax.custom_jvp

@@ -22,7 +22,7 @@ from ._generalized_inverse_gaussian import GeneralizedInverseGaussian
 from ._gig_normalizer import Order, is_proper
 from ._gig_sampler import sample_log
 from ._law import AbstractLaw, as_float
-from ._mixture_density import mixture_log_prob
+from ._mixture_density import Inner, mixture_log_prob
 from ._normal_mixture import AbstractNormalMixture
 
 
@@ -181,21 +181,20 @@ class AbstractMultivariateNormalMixture(AbstractLaw):
             jnp.log(diagonal), -1
         )
 
-    def _inner(self, value: ArrayLike) -> tuple[Array, Array, Array, Array]:
-        """|t|^2, |z|^2, t.z and |t|^2|z|^2 - (t.z)^2."""
+    def _inner(self, value: ArrayLike) -> Inner:
         x = as_float(type(self).__name__, "value", value)
         z, t = self._whiten(jnp.asarray(x, self.loc.dtype) - self.loc)
         tilt2, z2, cross = (jnp.sum(u * w, -1) for u, w in ((t, t), (z, z), (t, z)))
         along = cross / jnp.where(tilt2 > 0, tilt2, 1.0)
         rest = z - along[..., None] * t
-        return tilt2, z2, cross, tilt2 * jnp.sum(rest * rest, -1)
+        return Inner(tilt2, z2, cross, tilt2 * jnp.sum(rest * rest, -1))
 
     @validate_sample
     def log_prob(self, value: ArrayLike, intermediates: list | None = None) -> Array:
         """Log density, with one Bessel function for each datum."""
         p, a, b = self.mixing()
         density = mixture_log_prob(
-            p, a, b, *self._inner(value), self.event_shape[0], edges=self.has_edges
+            p, a, b, self._inner(value), self.event_shape[0], edges=self.has_edges
         )
         density = density - self._half_log_det()
         return jnp.where(is_proper(p, a, b), density, jnp.nan)
