@@ -2,8 +2,8 @@
 
 A tail of the generalized inverse Gaussian law is an integral of its density over
 log x, by Gauss-Legendre panels. One of a mixture is the mean over w of a normal tail,
-by the trapezoidal rule in log w; its step is halved until 18 digits agree, and every
-`CHECK`-th value is compared with an integral of the density of x.
+by the trapezoidal rule in log w; its step is halved until 18 digits agree, and one
+value of each side is compared with an integral of the density of x.
 """
 
 import mpmath
@@ -14,7 +14,6 @@ from scipy.special import log_ndtr
 # Logarithms of the tail probabilities: 1e-3, 1e-20, 1e-100, 1e-200 and beyond.
 TARGETS = np.array([np.log(1e-3), *(-np.log(10) * np.array([20, 100, 200])), -1000.0])
 GRID = 40_001
-CHECK = 13
 GIG = [
     (1.5, 1.0, 2.0),
     (-3.0, 0.5, 4.0),
@@ -174,78 +173,69 @@ def check_tail(member: tuple, x: float, side: int, value: mpf) -> None:
         raise SystemExit(f"the density disagrees: {member}, {x}, {side}: {other}")
 
 
-def gig_table() -> np.ndarray:
+def gig_rows(p: float, a: float, b: float, side: int) -> list[tuple]:
+    v = around(p, a, b, 1100.0)
+    terms = p * v - (a * np.exp(v) + b * np.exp(-v)) / 2
+    total = log_sum(terms)
+
+    def roughly(s: float) -> float:
+        beyond = side * (v - side * s) >= 0
+        return log_sum(np.where(beyond, terms, -1e300)) - total
+
+    low, high = sorted((side * v[2], side * v[-3]))
     rows = []
-    for p, a, b in GIG:
-        v = around(p, a, b, 1100.0)
-        terms = p * v - (a * np.exp(v) + b * np.exp(-v)) / 2
-        total = log_sum(terms)
-        for side in (1, -1):
-            reach = lambda v0, side=side: log_sum(  # noqa: E731
-                np.where(side * (v - v0) >= 0, terms, -1e300)
-            )
-            for target in TARGETS:
-                ordered = (v[2], v[-3])
-                found = bisect(
-                    lambda s, reach=reach, side=side: reach(side * s) - total,
-                    target,
-                    *(ordered if side == 1 else (-ordered[1], -ordered[0])),
-                )
-                if found is None:
-                    continue
-                x = float(np.exp(side * found))
-                if not 1e-300 < x < 1e300:
-                    continue
-                rows.append((p, a, b, x, side, float(gig_tail(p, a, b, x, side))))
-    return np.array(rows)
+    for target in TARGETS:
+        found = bisect(roughly, target, low, high)
+        if found is not None:
+            x = float(np.exp(side * found))
+            rows.append((p, a, b, x, side, float(gig_tail(p, a, b, x, side))))
+    return rows
 
 
-def mixture_table(name: str) -> np.ndarray:
+def mixture_rows(member: tuple, side: int) -> list[tuple]:
+    p, a, b, loc, scale, skew = member
+    t, grid = side * skew / scale, around(p, a, b, 1100.0)
+    w = np.exp(grid)
+    weights = p * grid - (a * w + b / w) / 2
+    total = log_sum(weights)
+
+    def terms(z: float) -> np.ndarray:
+        return weights + log_ndtr(t * np.sqrt(w) - z / np.sqrt(w))
+
     rows = []
-    for member in MIXTURES[name]:
-        p, a, b, loc, scale, skew = member
-        grid = around(p, a, b, 1100.0)
-        weights = p * grid - (a * np.exp(grid) + b * np.exp(-grid)) / 2
-        total, w = log_sum(weights), np.exp(grid)
-        for side in (1, -1):
-            t = side * skew / scale
-
-            def terms(z, t=t, weights=weights, w=w):
-                return weights + log_ndtr(t * np.sqrt(w) - z / np.sqrt(w))
-
-            def roughly(s, terms=terms, total=total):
-                return log_sum(terms(np.sinh(s))) - total
-
-            for target in TARGETS:
-                found = bisect(roughly, target, -20.0, 300.0)
-                if found is None or abs(np.sinh(found)) > 1e100:
-                    continue
-                z = np.sinh(found)
-                part = grid[terms(z) > terms(z).max() - 60.0]
-                x = float(loc + scale * side * z)
-                # Far out on the heavy side w is all but known, and the normal tail a
-                # step: too sharp for the trapezoidal rule.
-                if a == 0 and t > 0:
-                    value = density_tail(member, x, side)
-                else:
-                    value = mixture_tail(member, x, side, part)
-                    if len(rows) % CHECK == 0:
-                        check_tail(member, x, side, value)
-                rows.append((*member, x, side, float(value)))
-        print(name, member, len(rows), flush=True)
-    return np.array(rows)
+    for target in TARGETS:
+        found = bisect(lambda s: log_sum(terms(np.sinh(s))) - total, target, -20, 300)
+        if found is None or abs(np.sinh(found)) > 1e100:
+            continue
+        z = np.sinh(found)
+        x = float(loc + scale * side * z)
+        # Far out on the heavy side w is all but known, and the normal tail a step: too
+        # sharp for the trapezoidal rule.
+        if a == 0 and t > 0:
+            value = density_tail(member, x, side)
+        else:
+            part = grid[terms(z) > terms(z).max() - 60.0]
+            value = mixture_tail(member, x, side, part)
+            if target == TARGETS[1] and a > 0 and b > 0:
+                check_tail(member, x, side, value)
+        rows.append((*member, x, side, float(value)))
+    return rows
 
 
 def tail_tables() -> dict[str, np.ndarray]:
     """Rows of parameters, value, side (1: above) and log probability, by law."""
     with mpmath.workdps(40):
-        tables = {"gig_tails": gig_table()}
-        for name in MIXTURES:
-            tables[f"{name}_tails"] = mixture_table(name)
+        gigs = [row for x in GIG for side in (1, -1) for row in gig_rows(*x, side)]
+        tables = {"gig_tails": np.array(gigs)}
+        for name, members in MIXTURES.items():
+            rows = [
+                r for x in members for side in (1, -1) for r in mixture_rows(x, side)
+            ]
+            tables[f"{name}_tails"] = np.array(rows)
+            print(name, tables[f"{name}_tails"].shape, flush=True)
     return tables
 
 
 if __name__ == "__main__":
     mp.dps = 40
-    for name, table in tail_tables().items():
-        print(name, table.shape)
+    tail_tables()
