@@ -12,7 +12,6 @@ from functools import cache
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpyro
 import numpyro.distributions as dist
 import pytest
 from numpyro.distributions import constraints
@@ -75,6 +74,10 @@ def mostly_slow(names) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("name", params)
 
 
+# The joint law of x and w has expectations, but no `mean` and `variance`.
+# NumPyro's test of fit asks for more than 1000 a dimension.
+NUM_DRAWS = 4000
+WITHOUT_MOMENTS = ("joint",)
 every_law = pytest.mark.parametrize("name", LAWS)
 every_law_compiled = mostly_slow(LAWS)
 
@@ -112,11 +115,13 @@ def gradients(law: dist.Distribution, x: jax.Array):
 
 @cache
 def compiled(name: str) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """2000 draws, their log densities, and the law's own mean and variance."""
+    """Draws, their log densities, and the law's own mean and variance."""
     law = law_of(name)
 
     def program(law, key):
-        x = law.sample(key, (2000,))
+        x = law.sample(key, (NUM_DRAWS,))
+        if name in WITHOUT_MOMENTS:
+            return x, law.log_prob(x), x.mean(0), x.var(0)
         return x, law.log_prob(x), law.mean, law.variance
 
     return jax.jit(program)(law, jax.random.key(7))
@@ -137,7 +142,8 @@ def test_shapes(name, key):
     )
     assert x.shape == whole
     assert intermediates == []
-    assert law.mean.shape == law.variance.shape == whole
+    if name not in WITHOUT_MOMENTS:
+        assert law.mean.shape == law.variance.shape == whole
     assert law.has_rsample
     assert law.event_dim == law.support.event_dim == len(law.event_shape)
 
@@ -197,7 +203,7 @@ def test_draws_are_in_the_support_and_fit_the_density(name):
     assert fit > 1e-4
 
 
-@every_law_compiled
+@mostly_slow([k for k in LAWS if k not in WITHOUT_MOMENTS])
 def test_the_mean_and_variance_are_those_of_the_draws(name):
     x, _, mean, variance = (np.asarray(y) for y in compiled(name))
     sd = np.sqrt(variance)
