@@ -13,7 +13,11 @@ from numpyro.distributions.util import validate_sample
 from numpyro.util import is_prng_key
 
 from ._exponential_family import AbstractExponentialFamily
-from ._generalized_inverse_gaussian import GeneralizedInverseGaussian, check_order
+from ._generalized_inverse_gaussian import (
+    GeneralizedInverseGaussian,
+    check_order,
+    refuse_edges,
+)
 from ._gig_expectation import gig_natural, log_partition_gig
 from ._law import AbstractLaw, as_float
 from ._multivariate_mixture import promote_vector
@@ -106,6 +110,9 @@ class JointNormalMixture(AbstractExponentialFamily, AbstractLaw):
 
     def _validate_jointly(self) -> None:
         check_order(type(self).__name__, self.p, self.a, self.b)
+
+    def _refuse_edges(self) -> None:
+        refuse_edges(type(self).__name__, self.a, self.b)
 
     def mixing_law(self) -> GeneralizedInverseGaussian:
         """The law of w."""
