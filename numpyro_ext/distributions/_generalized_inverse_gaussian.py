@@ -98,8 +98,8 @@ class AbstractGIG(AbstractLaw):
 
     @property
     def variance(self) -> Array:
-        """E[(x - mean)^2]."""
-        return self._moments()[1]
+        """E[(x - mean)^2], to 1e-12."""
+        return moments.mean_and_variance(*self._full())[1]
 
     @property
     def skewness(self) -> Array:
@@ -343,6 +343,11 @@ class InverseGaussian(AbstractExponentialFamily, AbstractGIG):
             3.0 * jnp.sqrt(ratio) * sd**3,
             (15.0 * ratio + 3.0) * two**2,
         )
+
+    @property
+    def variance(self) -> Array:
+        """Cube of `loc` over `concentration`."""
+        return self._moments()[1]
 
     @staticmethod
     def log_partition(theta: Array) -> Array:

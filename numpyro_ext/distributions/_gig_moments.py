@@ -3,6 +3,8 @@
 import jax.numpy as jnp
 from jax import Array, lax
 
+from ..special._log_kv_turan import log_kv_turan
+from ._closed_moments import gamma_moments, inverse_gamma_moments
 from ._gig_normalizer import (
     Order,
     log_density_of_log,
@@ -29,15 +31,40 @@ def mean(p: Order, a: Array, b: Array) -> Array:
     return jnp.exp(log_mean(p, a, b))
 
 
+def mean_and_variance(p: Order, a: Array, b: Array) -> tuple[Array, Array]:
+    r"""E[x] and Var[x], from one ratio of Bessel functions; infinite where they are.
+
+    $E\,x^2 / (E\,x)^2 = K_{p+2} K_p / K_{p+1}^2$, which `log_kv_turan` forms without
+    cancellation, so that the relative accuracy does not depend on the parameters.
+    """
+    shape = jnp.broadcast_shapes(jnp.shape(p), a.shape, b.shape)
+    p, a, b = (jnp.broadcast_to(jnp.asarray(x, a.dtype), shape) for x in (p, a, b))
+    is_inside = (a > 0) & (b > 0)
+    a_in, b_in = jnp.where(is_inside, a, 1.0), jnp.where(is_inside, b, 1.0)
+    below, turan = log_kv_turan(p + 1.0, jnp.sqrt(a_in) * jnp.sqrt(b_in))
+    # K_{p+1} / K_p; below p = -1 it is the inverse of a ratio of positive orders.
+    ratio = jnp.where(p >= -1, below, -(below + turan))
+    first = jnp.exp(ratio + 0.5 * (jnp.log(b_in) - jnp.log(a_in)))
+    inside = first, first * first * jnp.expm1(turan)
+    is_gamma = a > 0
+    gamma = gamma_moments(
+        jnp.where(is_gamma, p, 1.0), 0.5 * jnp.where(is_gamma, a, 1.0)
+    )
+    inverse = inverse_gamma_moments(jnp.where(is_gamma, 1.0, -p), 0.5 * b)
+    return tuple(
+        jnp.where(is_inside, x, jnp.where(is_gamma, y, z))
+        for x, y, z in zip(inside, gamma[:2], inverse[:2], strict=True)
+    )  # pyright: ignore[reportReturnType]
+
+
 def central_moments(p: Order, a: Array, b: Array) -> tuple[Array, Array, Array, Array]:
     """E[x] and the second, third and fourth central moments."""
-    first = mean(p, a, b)
+    first, variance = mean_and_variance(p, a, b)
     # Orders -1/2 and lower lack moments at a = 0; the raw ones say so.
-    ratios = [
-        jnp.exp(raw_log_moment(p, a, b, k) - k * jnp.log(first)) for k in (2, 3, 4)
-    ]
-    two, three, four = ratios
-    raw = (two - 1.0, three - 3.0 * two + 2.0, four - 4.0 * three + 6.0 * two - 3.0)
+    ratios = [jnp.exp(raw_log_moment(p, a, b, k) - k * jnp.log(first)) for k in (3, 4)]
+    three, four = ratios
+    two = 1.0 + variance / (first * first)
+    raw = (three - 3.0 * two + 2.0, four - 4.0 * three + 6.0 * two - 3.0)
     raw = tuple(
         jnp.where(jnp.isfinite(r), m, r) for r, m in zip(ratios, raw, strict=True)
     )
@@ -46,20 +73,20 @@ def central_moments(p: Order, a: Array, b: Array) -> tuple[Array, Array, Array, 
     near = _quadrature(p, a, b, first)
     out = [
         jnp.where(is_concentrated, n, r) * first**k
-        for k, (n, r) in enumerate(zip(near, raw, strict=True), start=2)
+        for k, (n, r) in enumerate(zip(near, raw, strict=True), start=3)
     ]
-    return first, out[0], out[1], out[2]
+    return first, variance, out[0], out[1]
 
 
 def _quadrature(p: Order, a: Array, b: Array, first: Array) -> list[Array]:
-    """E[(x / E[x] - 1)^k] for k = 2, 3, 4, without cancellation."""
+    """E[(x / E[x] - 1)^k] for k = 3, 4, without cancellation."""
     shape = jnp.broadcast_shapes(jnp.shape(p), a.shape, b.shape)
     p, a, b = (jnp.broadcast_to(jnp.asarray(x, a.dtype), shape) for x in (p, a, b))
     mode = log_mode(p, a, b)
     up, down = 0.5 * times_exp(a, mode), 0.5 * times_exp(b, -mode)
     log_z = log_normalizer(p, a, b)
     nodes, weights = legendre(NUM_NODES, a.dtype)
-    totals = [jnp.zeros(shape, a.dtype) for _ in range(3)]
+    totals = [jnp.zeros(shape, a.dtype) for _ in range(2)]
     rest = jnp.zeros_like(up)
     for sign, one, other in ((1.0, up, down), (-1.0, down, up)):
         knee, end = reach(rest, one, other, KNEE), reach(rest, one, other, DROP)
@@ -73,7 +100,7 @@ def _quadrature(p: Order, a: Array, b: Array, first: Array) -> list[Array]:
             gap = jnp.expm1(v - jnp.log(first)[..., None])
             totals = [
                 t + width * jnp.sum(weights * density * gap**k, axis=-1)
-                for k, t in enumerate(totals, start=2)
+                for k, t in enumerate(totals, start=3)
             ]
     return totals
 

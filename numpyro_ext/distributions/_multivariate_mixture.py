@@ -120,6 +120,10 @@ class AbstractMultivariateNormalMixture(AbstractLaw):
         """Mean and second to fourth central moments of w."""
         return moments.central_moments(*self._mixing_full())
 
+    def _mixing_spread(self) -> tuple[Array, Array]:
+        """Mean and variance of w, which cost less than all four moments."""
+        return moments.mean_and_variance(*self._mixing_full())
+
     @property
     def covariance_scale(self) -> Array:
         """S S^T, the covariance of x given w = 1."""
@@ -231,7 +235,7 @@ class AbstractMultivariateNormalMixture(AbstractLaw):
     @property
     def mean(self) -> Array:
         """Loc + skew E[w]."""
-        first = self._mixing_moments()[0][..., None]
+        first = self._mixing_spread()[0][..., None]
         shape = self.batch_shape + self.event_shape
         moved = jnp.where(self.skew == 0, 0.0, self.skew * first)
         return jnp.broadcast_to(self.loc + moved, shape)
@@ -239,7 +243,7 @@ class AbstractMultivariateNormalMixture(AbstractLaw):
     @property
     def covariance_matrix(self) -> Array:
         """S S^T E[w] + skew skew^T Var[w]."""
-        first, two, _, _ = self._mixing_moments()
+        first, two = self._mixing_spread()
         outer = self.skew[..., :, None] * self.skew[..., None, :]
         spread = jnp.where(outer == 0, 0.0, outer * two[..., None, None])
         return self.covariance_scale * first[..., None, None] + spread

@@ -72,6 +72,9 @@ class NormalInverseGaussian(AbstractNormalMixture):
             inverse_gaussian_moments(self.a, self.b), self.batch_shape
         )
 
+    def _mixing_spread(self) -> tuple[Array, Array]:
+        return self._mixing_moments()[:2]
+
     @classmethod
     def from_alpha_beta(
         cls,
@@ -186,3 +189,6 @@ class MultivariateNormalInverseGaussian(AbstractMultivariateNormalMixture):
         return broadcast_moments(
             inverse_gaussian_moments(self.a, self.b), self.batch_shape
         )
+
+    def _mixing_spread(self) -> tuple[Array, Array]:
+        return self._mixing_moments()[:2]

@@ -51,7 +51,7 @@ class AbstractNormalMixture(AbstractLaw):
         such as `a` and `b`; their free scale does not matter here.
         """
         own = cls(**mixing)
-        first, two, _, _ = own._mixing_moments()
+        first, two = own._mixing_spread()
         tilt = as_float(cls.__name__, "tilt", tilt)
         mean, sd = (
             as_float(cls.__name__, "mean", mean),
@@ -80,6 +80,10 @@ class AbstractNormalMixture(AbstractLaw):
     def _mixing_moments(self) -> Moments:
         """Mean and second to fourth central moments of w."""
         return moments.central_moments(*self._mixing_full())
+
+    def _mixing_spread(self) -> tuple[Array, Array]:
+        """Mean and variance of w, which cost less than all four moments."""
+        return moments.mean_and_variance(*self._mixing_full())
 
     def sample(self, key: Array | None, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draws with the shape `sample_shape + batch_shape`, differentiable."""
@@ -179,13 +183,14 @@ class AbstractNormalMixture(AbstractLaw):
     @property
     def mean(self) -> Array:
         """Loc + skew E[w]."""
-        first = self._mixing_moments()[0]
+        first = self._mixing_spread()[0]
         return jnp.broadcast_to(self.loc + _times(self.skew, first), self.batch_shape)
 
     @property
     def variance(self) -> Array:
         """scale^2 E[w] + skew^2 Var[w]."""
-        return self._cumulants()[1]
+        first, two = self._mixing_spread()
+        return jnp.square(self.scale) * first + _times(jnp.square(self.skew), two)
 
     @property
     def skewness(self) -> Array:

@@ -70,6 +70,9 @@ class GeneralizedHyperbolicSkewT(AbstractNormalMixture):
             inverse_gamma_moments(0.5 * self.df, 0.5 * self.df), self.batch_shape
         )
 
+    def _mixing_spread(self) -> tuple[Array, Array]:
+        return self._mixing_moments()[:2]
+
 
 class MultivariateGeneralizedHyperbolicSkewT(AbstractMultivariateNormalMixture):
     r"""`GeneralizedHyperbolicSkewT` in d dimensions: one w for all coordinates of x.
@@ -144,3 +147,6 @@ class MultivariateGeneralizedHyperbolicSkewT(AbstractMultivariateNormalMixture):
         return broadcast_moments(
             inverse_gamma_moments(0.5 * self.df, 0.5 * self.df), self.batch_shape
         )
+
+    def _mixing_spread(self) -> tuple[Array, Array]:
+        return self._mixing_moments()[:2]

@@ -78,6 +78,9 @@ class VarianceGamma(AbstractNormalMixture):
             gamma_moments(self.concentration, self.rate), self.batch_shape
         )
 
+    def _mixing_spread(self) -> tuple[Array, Array]:
+        return self._mixing_moments()[:2]
+
 
 class MultivariateVarianceGamma(AbstractMultivariateNormalMixture):
     r"""`VarianceGamma` in d dimensions: one w for all coordinates of x.
@@ -160,3 +163,6 @@ class MultivariateVarianceGamma(AbstractMultivariateNormalMixture):
         return broadcast_moments(
             gamma_moments(self.concentration, self.rate), self.batch_shape
         )
+
+    def _mixing_spread(self) -> tuple[Array, Array]:
+        return self._mixing_moments()[:2]

@@ -57,15 +57,15 @@ def _asinh_ratio_jvp(primals: tuple[Real, Real], tangents: tuple[Real, Real]):
     return _asinh_ratio(v, z), (v_dot - (v / z) * z_dot) / kappa
 
 
-def _asymptotic_excess(v: Real, z: Real) -> Real:
+def asymptotic_excess(v: Real, z: Real) -> Real:
     """K_{v+1}(z)/K_v(z) times z/(v + kappa), less 1: small and positive."""
     kappa = hypot(v, z)
     return -_olver.slope(v, z, kappa) * (z / (v + kappa))
 
 
-def _asymptotic(v: Real, z: Real) -> Real:
+def asymptotic(v: Real, z: Real) -> Real:
     """The logarithm in the asymptotic regime, in a form that differentiates well."""
-    return _asinh_ratio(v, z) + jnp.log1p(_asymptotic_excess(v, z))
+    return _asinh_ratio(v, z) + jnp.log1p(asymptotic_excess(v, z))
 
 
 @jax.custom_jvp
@@ -84,7 +84,7 @@ def _rising(v: Real, z: Real) -> Real:
     later = v_s + series.before[0] / series.last[0]
     series_argument = jnp.where(series.is_first, (2.0 / z_s) * first, later)
     series_addend = jnp.where(series.is_first, 0.0, series.growth)
-    excess = 1.0 + _asymptotic_excess(v_o, z_o)
+    excess = 1.0 + asymptotic_excess(v_o, z_o)
     argument = select(is_olver, is_series, excess, upper / lower, series_argument)
     addend = select(
         is_olver, is_series, _asinh_ratio(v_o, z_o), jnp.zeros_like(z), series_addend
@@ -96,7 +96,7 @@ def _rising(v: Real, z: Real) -> Real:
 def _rising_jvp(primals: tuple[Real, Real], tangents: tuple[Real, Real]):
     v, z = primals
     is_used = regimes(jnp.abs(v), z)
-    _, far_dot = jax.jvp(_asymptotic, split(v, z, is_used)[0], tangents)
+    _, far_dot = jax.jvp(asymptotic, split(v, z, is_used)[0], tangents)
     _, lower_v, lower_z = value_and_gradient(v, z)
     _, upper_v, upper_z = value_and_gradient(v + 1.0, z)
     near_dot = (upper_v - lower_v) * tangents[0] + (upper_z - lower_z) * tangents[1]
