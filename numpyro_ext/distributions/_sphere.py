@@ -34,7 +34,7 @@ def _remainder(order: float, kappa: Array) -> Array:
 
 
 def _start(order: float, square: Array) -> Array:
-    """g of a large order, by Olver's expansion of both of its terms."""
+    """Ratio g of a large order, by Olver's expansion of both of its terms."""
     low = jnp.sqrt(order * order + square)
     high = jnp.sqrt((order + 1.0) ** 2 + square)
     step = (2.0 * order + 1.0) / (low + high)
