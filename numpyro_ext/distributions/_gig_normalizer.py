@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.scipy.special import gammaln
 
-from ..special._kv_parts import KvParts, kv_parts
+from ..special._kv_parts import FAR, KvParts, kv_parts
 from ._kernel import times_exp
 
 Order = Array | float
@@ -87,6 +87,13 @@ class Inside(NamedTuple):
     def mean_inverse(self) -> Array:
         """E[1/x]."""
         return self.down / self.middle
+
+    @property
+    def product(self) -> Array:
+        """E[x] E[1/x] - 1."""
+        # Of nearly opposite excesses, the sum is one of the parts.
+        far = (1.0 - self.balance) / self.omega + self.up_excess * self.down_excess
+        return jnp.where(self.omega > FAR, far, self.up * self.down - 1.0)
 
 
 def _half_parts(omega: Array) -> KvParts:

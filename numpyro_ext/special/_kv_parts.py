@@ -8,11 +8,13 @@ each of them a sum of terms that do not cancel.
 Source: as for `log_kv`; DLMF 10.29.2, and 10.41.4 for large arguments.
 """
 
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.custom_derivatives import SymbolicZero
 
 from . import _olver, _temme, _trapezoid
 from ._elementary import Real, exp, hypot, log
@@ -109,26 +111,31 @@ def kv_parts(v: Real, z: Real) -> KvParts:
     return KvParts(*(jnp.where(is_nan, jnp.nan, x) for x in parts))
 
 
-@kv_parts.defjvp
-def _kv_parts_jvp(primals: tuple[Real, Real], tangents: tuple[Real, Real]):
+@partial(kv_parts.defjvp, symbolic_zeros=True)
+def _kv_parts_jvp(primals: tuple[Real, Real], tangents: tuple[Any, Any]):
     v, z = primals
     out = kv_parts(v, z)
-    v_dot, z_dot = (jnp.broadcast_to(x, out.ratio.shape) for x in tangents)
+    # A constant order needs no derivatives in it, which are most of the program.
+    is_fixed = isinstance(tangents[0], SymbolicZero)
+    v_dot, z_dot = (
+        jnp.zeros_like(out.ratio)
+        if isinstance(x, SymbolicZero)
+        else jnp.broadcast_to(x, out.ratio.shape)
+        for x in tangents
+    )
     is_far = regimes(v, z)[0]
     v_far = jnp.broadcast_to(v, out.ratio.shape)
     far = jax.jvp(_asymptotic, (v_far, _places(v, z)[0][1]), (v_dot, z_dot))[1]
     by_vv, by_vz, _ = second_derivatives(v, z)
     # d/dz of log K without its -1, from the ratio; that of the ratio by recurrence.
-    by_z = 1.0 - v / z - out.ratio
-    ratio_v = value_and_gradient(v - 1.0, z)[1] - out.by_v
-    ratio_z = out.ratio * out.ratio - 1.0 + (2.0 * v - 1.0) * out.ratio / z
-    near_ratio = out.ratio * ratio_v * v_dot + ratio_z * z_dot
-    near = KvParts(
-        out.by_v * v_dot + by_z * z_dot,
-        by_vv * v_dot + by_vz * z_dot,
-        near_ratio,
-        near_ratio,
-        jnp.zeros_like(near_ratio),
-    )
+    scaled = (1.0 - v / z - out.ratio) * z_dot
+    by_z = out.ratio * out.ratio - 1.0 + (2.0 * v - 1.0) * out.ratio / z
+    ratio = by_z * z_dot
+    if not is_fixed:
+        scaled = scaled + out.by_v * v_dot
+        by_v = value_and_gradient(v - 1.0, z)[1] - out.by_v
+        ratio = ratio + out.ratio * by_v * v_dot
+    order = by_vv * v_dot + by_vz * z_dot
+    near = KvParts(scaled, order, ratio, ratio, jnp.zeros_like(ratio))
     chosen = (jnp.where(is_far, x, y) for x, y in zip(far, near, strict=True))
     return out, KvParts(*chosen)
