@@ -13,12 +13,23 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.scipy.special import i0e
 
-from ._gig_normalizer import OLVER
-
 # So many orders above the last one that is wanted, the start's error of about
 # kappa^-5 has died out in float64.
 EXTRA = 32
 LOG_2PI = math.log(2.0 * math.pi)
+# DLMF 10.41.10 divided by p^k: polynomials in m = (v / kappa)^2.
+OLVER = (
+    (3 / 24, -5 / 24),
+    (81 / 1152, -462 / 1152, 385 / 1152),
+    (30375 / 414720, -369603 / 414720, 765765 / 414720, -425425 / 414720),
+    (
+        4465125 / 39813120,
+        -94121676 / 39813120,
+        349922430 / 39813120,
+        -446185740 / 39813120,
+        185910725 / 39813120,
+    ),
+)
 
 
 def _remainder(order: float, kappa: Array) -> Array:
