@@ -48,10 +48,12 @@ def _breaks(p: Array, a: Array, b: Array, tilt2: Array, dim: int) -> Array:
     tiny = jnp.finfo(b.dtype).tiny
     for scale in (0.5 * jnp.log(b + tiny), -0.5 * jnp.log(a + tilt2), -log_tilt):
         points += [scale + shift for shift in FEATURE]
-    # r^2 must neither overflow nor vanish.
+    # Neither r^2 nor |t|^2 r^2 may overflow or vanish.
     info = jnp.finfo(b.dtype)
     low = jnp.maximum(low, 0.5 * jnp.log(info.tiny) + 1.0)
-    high = jnp.minimum(high, 0.5 * jnp.log(info.max) - 1.0)
+    top = 0.5 * jnp.log(info.max) - 2.0
+    largest = jnp.maximum(0.5 * jnp.log1p(a + tilt2), 0.0)
+    high = jnp.minimum(high, top - largest)
     inside = [jnp.clip(x, low, high) for x in points]
     return jnp.sort(jnp.stack(inside, axis=-1), axis=-1)
 

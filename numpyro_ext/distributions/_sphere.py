@@ -16,6 +16,8 @@ from jax.scipy.special import i0e
 # So many orders above the last one that is wanted, the start's error of about
 # kappa^-5 has died out in float64.
 EXTRA = 32
+# The third term of the series is below 1e-10 from here on.
+FAR = 1e5
 LOG_2PI = math.log(2.0 * math.pi)
 # DLMF 10.41.10 divided by p^k: polynomials in m = (v / kappa)^2.
 OLVER = (
@@ -93,6 +95,10 @@ def log_directions(square: Array, dim: int) -> tuple[Array, Array]:
     value = value + slope * (square - fixed)
     mean = square * last
     gap = kappa * (1.0 - kappa * lax.stop_gradient(last))
+    # The difference loses digits; its series (DLMF 10.40.1) takes over.
+    is_far = kappa > FAR * (1.0 + nu * nu)
+    series = nu + 0.5 - (nu * nu - 0.25) / (2.0 * jnp.where(is_far, kappa, 1.0))
+    gap = jnp.where(is_far, series, gap)
     if dim == 1:
         gap = 2.0 * kappa / (jnp.expm1(2.0 * kappa) + 2.0)
     return value, gap - (mean - lax.stop_gradient(mean))
