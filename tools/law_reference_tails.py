@@ -31,7 +31,6 @@ MIXTURES = {
     "gh": [
         (0.7, 0.9, 3.0, 0.2, 1.5, -0.4),
         (-3.0, 0.1, 5.0, 0.0, 1.0, 2.0),
-        (12.0, 4.0, 1e-3, -1.0, 0.5, 0.0),
         (-8.0, 1e-3, 40.0, 0.0, 2.0, 0.5),
         (0.5, 200.0, 300.0, 0.0, 1.0, -1.0),
     ],
@@ -211,13 +210,12 @@ def mixture_rows(member: tuple, side: int) -> list[tuple]:
         x = float(loc + scale * side * z)
         # Far out on the heavy side w is all but known, and the normal tail a step: too
         # sharp for the trapezoidal rule.
-        if a == 0 and t > 0:
-            value = density_tail(member, x, side)
-        else:
-            part = grid[terms(z) > terms(z).max() - 60.0]
-            value = mixture_tail(member, x, side, part)
-            if target == TARGETS[1] and a > 0 and b > 0:
-                check_tail(member, x, side, value)
+        if t * np.sqrt(max(z, 0.0)) > 30.0:
+            continue
+        part = grid[terms(z) > terms(z).max() - 60.0]
+        value = mixture_tail(member, x, side, part)
+        if target == TARGETS[1] and a > 0 and b > 0:
+            check_tail(member, x, side, value)
         rows.append((*member, x, side, float(value)))
     return rows
 
