@@ -217,7 +217,7 @@ def mixture_rows(member: tuple, side: int) -> list[tuple]:
         x = float(loc + scale * side * z)
         # Far out on the heavy side w is all but known, and the normal tail a step: too
         # sharp for the trapezoidal rule.
-        if t * np.sqrt(max(z, 0.0)) > 30.0:
+        if a == 0 and t * np.sqrt(max(z, 0.0)) > 30.0:
             continue
         if a == 0 and t == 0:
             rows.append((*member, x, side, float(student_tail(member, x))))
