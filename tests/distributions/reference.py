@@ -43,7 +43,13 @@ def rows(name: str, dtype=np.float64) -> dict[str, np.ndarray]:
 def tails(name: str) -> dict[str, np.ndarray]:
     """Parameters and value, the side (1 is above the value), the log probability."""
     columns = table()[f"{name}_tails"]
-    return {"inputs": columns[:, :-2], "side": columns[:, -2], "log": columns[:, -1]}
+    inputs = columns[:, :-2]
+    # The table has (p, a, b) of the mixing law first.
+    p, a, b = inputs[:, :3].T
+    own = {"nig": [a, b], "variance_gamma": [p, a / 2], "skew_t": [b]}
+    if name in own:
+        inputs = np.column_stack([*own[name], inputs[:, 3:]])
+    return {"inputs": inputs, "side": columns[:, -2], "log": columns[:, -1]}
 
 
 def build(name: str, inputs: jax.Array):
