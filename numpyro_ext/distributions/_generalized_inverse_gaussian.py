@@ -9,14 +9,9 @@ from numpyro.util import is_prng_key, not_jax_tracer
 
 from . import _gig_moments as moments
 from ._exponential_family import AbstractExponentialFamily, columns
+from ._gig_density import gig_log_prob
 from ._gig_expectation import gig_natural, log_partition_gig
-from ._gig_normalizer import (
-    is_proper,
-    log_density_of_log,
-    log_mean,
-    log_normalizer,
-    mean_log,
-)
+from ._gig_normalizer import is_proper, log_mean, mean_log
 from ._gig_quantile import log_quantile
 from ._gig_sampler import sample_log
 from ._gig_tail import log_tails
@@ -57,8 +52,7 @@ class AbstractGIG(AbstractLaw):
         p, a, b = self.gig()
         x = jnp.asarray(as_float(type(self).__name__, "value", value), a.dtype)
         is_inside = x > 0
-        v = jnp.log(jnp.where(is_inside, x, 1.0))
-        inside = log_density_of_log(p, a, b, v, log_normalizer(p, a, b)) - v
+        inside = gig_log_prob(p, a, b, jnp.where(is_inside, x, 1.0))
         out = jnp.where(is_inside, inside, jnp.where(jnp.isnan(x), jnp.nan, -jnp.inf))
         return jnp.where(is_proper(p, a, b), out, jnp.nan)
 
