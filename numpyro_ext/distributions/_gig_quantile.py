@@ -1,4 +1,4 @@
-"""Quantiles of the generalized inverse Gaussian law: a third-order step on a log tail."""
+"""Quantiles of the generalized inverse Gaussian law, in third-order steps."""
 
 import jax
 import jax.numpy as jnp
