@@ -4,6 +4,7 @@ $x = \mu + \gamma w + \sqrt{w}\,S n$ with one GIG variable w for all coordinates
 density is that of `_normal_mixture` with $z = S^{-1}(x - \mu)$, $t = S^{-1}\gamma$.
 """
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from jax import Array
 from jax.scipy.linalg import solve_triangular
 from jax.typing import ArrayLike
 from numpyro.distributions import constraints
+from numpyro.distributions.batch_util import promote_batch_shape
 from numpyro.distributions.util import validate_sample
 from numpyro.util import is_prng_key
 
@@ -376,3 +378,15 @@ class AbstractMultivariateNormalMixture(AbstractJointParameters):
 def _apply(matrix: Array, weights: Array) -> Array:
     """`weights @ matrix`, batched."""
     return jnp.squeeze(weights[..., None, :] @ matrix, -2)
+
+
+@promote_batch_shape.register
+def _promote(law: AbstractMultivariateNormalMixture):
+    """The law after `vmap`, its new axes counted; the scale not given is left out."""
+    shapes = [law.batch_shape]
+    for name, x in law.get_args().items():
+        rank = law.arg_constraints[name].event_dim
+        shapes.append(x.shape[: max(0, x.ndim - rank)])
+    promoted = copy.copy(law)
+    promoted._batch_shape = jnp.broadcast_shapes(*shapes)
+    return promoted

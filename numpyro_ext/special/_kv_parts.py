@@ -23,6 +23,8 @@ from ._sweep import regimes, second_derivatives, select, value_and_gradient
 
 # From this argument on the expansion for large arguments serves, at every order.
 FAR = 30.0
+# Beyond this many times 1 + v, four terms of Hankel's expansion serve.
+HANKEL = 3000.0
 
 
 class KvParts(NamedTuple):
@@ -54,13 +56,25 @@ def _asymptotic(v: Real, z: Real) -> KvParts:
     # asinh(v / z), accurate relative to itself.
     growth = jnp.log1p((v / z) * (1.0 + v / total))
     scaled = v * (growth - v / total) + _olver.HALF_LOG_HALF_PI - 0.5 * log(kappa)
+    balance = m - 2.0 * v * (v / total) + 2.0 * weight * euler
     return KvParts(
         scaled + remainder,
         growth + _olver.by_order(m, kappa, euler) * (v / kappa) / kappa,
         root - slope,
         -v * (1.0 + root) / total - slope,
-        m - 2.0 * v * (v / total) + 2.0 * weight * euler,
+        jnp.where(z > HANKEL * (1.0 + v), _hankel_balance(v, z), balance),
     )
+
+
+def _hankel_balance(v: Real, z: Real) -> Real:
+    """The balance far beyond v, exact in the zero that it has at v = 1/2.
+
+    It is -2 (c_1/z + 2 c_2/z^2 + ...), with the c_k of the logarithm of Hankel's
+    expansion (DLMF 10.40.2), in all of which 4 v^2 - 1 is a factor.
+    """
+    m, s = 4.0 * v * v, 1.0 / z
+    series = 1.0 - s * (1.0 + s * ((m - 25.0) / 16.0 - s * (m - 13.0) / 4.0))
+    return -0.25 * (2.0 * v - 1.0) * (2.0 * v + 1.0) * s * series
 
 
 def _places(v: Real, z: Real) -> tuple[tuple[Real, Real], ...]:
