@@ -3,6 +3,9 @@
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+# Processes that share the tests, a file at a time: most of their time is compilation,
+# which takes one core. WORKERS=0 runs all in one process, for a debugger.
+WORKERS ?= 2
 
 # `python` comes first: where pyenv manages it, .python-version selects it.
 find_python = for name in python python3.12 python3.13 python3; do \
@@ -20,10 +23,10 @@ quickstart: $(VENV)/stamp-run ## Fit the first example; pictures go to build/qui
 	MPLBACKEND=Agg $(BIN)/python notebooks/01_getting_started.py
 
 test: $(VENV)/stamp-tests ## Run the tests, without the slow ones
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 test-slow: $(VENV)/stamp-tests ## Run the slow tests
-	$(BIN)/python -m pytest -m slow $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m slow $(ARGS)
 
 lint: $(VENV)/stamp-lint ## Check style, formatting and types; changes nothing
 	$(BIN)/ruff check

@@ -211,9 +211,14 @@ class AbstractMultivariateNormalMixture(AbstractJointParameters):
     def log_prob(self, value: ArrayLike, intermediates: list | None = None) -> Array:
         """Log density, with one Bessel function for each datum."""
         p, a, b = self.mixing()
+        inner = self._inner(value)
+        # Where squares overflow the log density is below any that counts.
+        is_far = jnp.isinf(inner.z2)
+        inner = Inner(*(jnp.where(is_far, 0.0, x) for x in inner))
         density = mixture_log_prob(
-            p, a, b, self._inner(value), self.event_shape[0], edges=self.has_edges
+            p, a, b, inner, self.event_shape[0], edges=self.has_edges
         )
+        density = jnp.where(is_far, -jnp.inf, density)
         density = density - self._half_log_det()
         return jnp.where(is_proper(p, a, b), density, jnp.nan)
 
