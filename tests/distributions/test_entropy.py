@@ -68,6 +68,7 @@ def test_entropy_in_many_dimensions_is_that_of_student(d):
     np.testing.assert_allclose(law.entropy(), truth, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_entropy_of_a_skewed_vector_is_that_of_draws(key):
     law = distx.MultivariateNormalInverseGaussian(1.0, 2.0, LOC, SKEW, TRIL)
     log_p = jax.jit(law.log_prob)(law.sample(key, (400_000,)))
@@ -110,6 +111,7 @@ def test_entropy_has_the_derivatives_of_the_exact_one():
     assert jax.grad(of, 4)(0.7, 0.9, 3.0, 1.5, 0.0) == 0.0
 
 
+@pytest.mark.slow
 def test_entropy_is_batched_and_keeps_float32(float32):
     law = NIG(jnp.asarray([[1.0], [4.0]]), 2.0, jnp.zeros(3), 1.0, 0.5)
     out = law.entropy()

@@ -146,6 +146,7 @@ def test_svi_learns_a_skewed_law_in_a_guide(key):
     assert abs(result.params["loc"] - 0.3) < 0.1
 
 
+@pytest.mark.slow
 def test_laws_are_mapped_over_their_parameters():
     def of(k):
         law = distx.VarianceGamma(k, 1.5, 0.5, 2.0, 0.7)

@@ -85,6 +85,7 @@ def test_a_scale_of_low_rank_has_the_parameters_of_the_full_one():
     same(full, MNIG.from_natural(low.natural_params), 1e-12)
 
 
+@pytest.mark.slow
 def test_a_hyperbolic_law_of_other_expectations_is_the_likeliest():
     # Those of a GIG law of order 0.3: no law of order 1 has all three.
     eta = GH(0.3, 0.7, 1.2, 0.0, 1.0, 0.0).expectation_params

@@ -104,6 +104,7 @@ def test_automatic_derivatives_are_the_moments_and_finite():
     np.testing.assert_allclose(ours, expected, rtol=1e-14)
 
 
+@pytest.mark.slow
 def test_third_derivatives_agree_with_mpmath():
     v, z = np.array(POINTS).T
     along = np.ones_like(v), np.full_like(z, 2.0)

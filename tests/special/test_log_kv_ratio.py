@@ -73,6 +73,7 @@ def test_derivatives_agree_with_mpmath():
     np.testing.assert_allclose(by_z, differences(POINTS, (0, 1)), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_second_derivatives_agree_with_mpmath():
     v, z = np.array(POINTS).T
 
