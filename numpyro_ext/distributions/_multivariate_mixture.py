@@ -385,7 +385,7 @@ def _apply(matrix: Array, weights: Array) -> Array:
     return jnp.squeeze(weights[..., None, :] @ matrix, -2)
 
 
-@promote_batch_shape.register
+@promote_batch_shape.register  # pyright: ignore[reportArgumentType, reportCallIssue]
 def _promote(law: AbstractMultivariateNormalMixture):
     """The law after `vmap`, its new axes counted; the scale not given is left out."""
     shapes = [law.batch_shape]

@@ -100,7 +100,7 @@ def kv_parts(v: Real, z: Real) -> KvParts:
     far, (v_q, z_q), (v_s, z_s) = _places(v, z)
     sums = _trapezoid.sums(v_q, z_q, frozenset({(0, 0), (1, 0)}))
     before = _trapezoid.sums(jnp.abs(v_q - 1.0), z_q, frozenset({(0, 0)}))[0, 0]
-    series = _temme.series(v_s, z_s, order=1)
+    series = _temme.series(v_s, z_s, order=1, mirrored=True)
     # Without barriers XLA repeats the sums inside every kernel that uses them.
     sums, before, series = lax.optimization_barrier((sums, before, series))
     out = _asymptotic(*far)
@@ -108,6 +108,7 @@ def kv_parts(v: Real, z: Real) -> KvParts:
     logarithm = log(jnp.where(is_series, argument, form.step * sums[0, 0]))
     near = z + logarithm + jnp.where(is_series, addend, 0.0)
     slope = _temme.derivatives(v_s, z_s, series, frozenset({(1, 0)}))[1, 0]
+    assert series.mirror is not None
     mirrored = exp(-series.mu * series.growth) * series.mirror / series.first[0]
     stepped = jnp.where(
         series.is_first,

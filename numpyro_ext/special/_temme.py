@@ -37,7 +37,7 @@ class Series(NamedTuple):
         slope: Jet in m of z K_mu' / C; serves n = 0.
         last: Jet in mu of k_n; serves n > 0.
         before: Jet in mu of y k_{n-1}; serves n > 0.
-        mirror: k_1 at -mu; serves n = 0.
+        mirror: k_1 at -mu; serves n = 0. None unless it is asked for.
     """
 
     is_first: Mask
@@ -48,7 +48,7 @@ class Series(NamedTuple):
     slope: Jet
     last: Jet
     before: Jet
-    mirror: Real
+    mirror: Real | None
 
 
 def _differentiated(row: Row) -> Row:
@@ -161,7 +161,7 @@ def _times_linear(factor: Real, jet: Jet) -> Jet:
     ]
 
 
-def series(v: Real, z: Real, order: int) -> Series:
+def series(v: Real, z: Real, order: int, *, mirrored: bool = False) -> Series:
     """Evaluates the series; `order` is that of the derivatives in v."""
     form = format_of(z.dtype)
     n = jnp.round(v)
@@ -186,10 +186,10 @@ def series(v: Real, z: Real, order: int) -> Series:
     by_growth = _plus(_times(even, cosh_m), _times_linear(m, _times(odd, sinh_m)))
     slope = _plus(_scaled(2.0 * y, by_y), _scaled(-1.0, by_growth))
     a, b = _damped(x, y, growth, cosh, ratio)
-    grown = y * exp(x)
-    mirror = 0.5 * (even[0] - mu * odd[0]) - grown * (
-        even_y[0] * (growth * ratio[0]) + odd_y[0] * cosh
-    )
+    mirror = None
+    if mirrored:
+        by_y = even_y[0] * (growth * ratio[0]) + odd_y[0] * cosh
+        mirror = 0.5 * (even[0] - mu * odd[0]) - y * exp(x) * by_y
     even, odd, even_y, odd_y = (_in_mu(j, mu) for j in (even, odd, even_y, odd_y))
     total = _plus(even, _times_linear(mu, odd))
     last = _plus(
