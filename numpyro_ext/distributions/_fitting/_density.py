@@ -67,7 +67,6 @@ class Sweep(NamedTuple):
     mean_inverse: Array
     mean_log: Array
     unit: Array
-    log_density: Array
 
 
 class Prior(NamedTuple):
@@ -147,8 +146,8 @@ def penalty(
 
 def evaluate(
     family: Family, c: Array, geo: Geometry, weights: Array, prior: Prior, dim: int
-) -> tuple[Sweep, Moments, Moments]:
-    """The sweep, and the Bessel functions behind it.
+) -> Sweep:
+    """The sweep at these coordinates.
 
     `weights` sum to 1; the value is the penalised log likelihood per observation.
     """
@@ -158,37 +157,98 @@ def evaluate(
     lower = jnp.maximum(b + geo.squares + prior.blur * geo.trace, LEAST)
     z = jnp.sqrt(upper) * jnp.sqrt(lower)
     rows, own = _all_moments(family, p, omega(a, b), order, z, c)
-    # Outlines what follows: else the row functions are evaluated for each use.
+    # Without it XLA repeats the Bessel functions inside every sum that uses them.
     rows = lax.optimization_barrier(rows)
+    ratio = jnp.log(lower) - jnp.log(upper)
+    constant = LOG_2 - geo.half_log_det - 0.5 * dim * LOG_2PI
+    data = geo.cross + rows.value + 0.5 * order * ratio + constant
+    sums = _row_sums(weights, data, rows, order, z, ratio, a / upper, b / lower)
 
     def value_of(c):
-        density = row_log_density(family, c, geo, prior.blur, dim, rows, own)
-        value = jnp.sum(weights * density) + penalty(family, c, geo, prior, dim, own)
-        return value, density
+        moved = jnp.stack(_logs(family, c)) - lax.stop_gradient(
+            jnp.stack(_logs(family, c))
+        )
+        mean = sums[0] + sums[1] @ moved + 0.5 * moved @ (sums[2] @ moved)
+        own_part = mixing_log_normalizer(family, c, own)
+        return mean - own_part + penalty(family, c, geo, prior, dim, own)
 
-    def slope_of(c):
-        slope, density = jax.grad(value_of, has_aux=True)(c)
-        return slope, (slope, density)
-
-    hessian, (gradient, density) = jax.jacfwd(slope_of, has_aux=True)(c)
-    value = jnp.sum(weights * density) + penalty(family, c, geo, prior, dim, own)
     above, below = ratios(order, z, rows.by_z)
     scale = jnp.sqrt(lower / upper)
-    mean_log = jnp.log(scale)
+    mean_log = 0.5 * ratio
     if rows.by_v is not None:
         mean_log = mean_log + rows.by_v
-    unit = jnp.exp(log_unit(family, c, own))
-    sweep = Sweep(
-        value,
-        gradient,
-        hessian,
+    return Sweep(
+        value_of(c),
+        jax.grad(value_of)(c),
+        jax.jacfwd(jax.grad(value_of))(c),
         scale * above,
         below / scale,
         mean_log,
-        unit,
-        density,
+        jnp.exp(log_unit(family, c, own)),
     )
-    return sweep, rows, own
+
+
+def _logs(family: Family, c: Array) -> tuple[Array, Array, Array]:
+    """(p, log a, log b), with 0 for what is not there."""
+    zero = jnp.zeros_like(c[0])
+    if family.kind == "gamma":
+        return jnp.exp(c[0]), c[1], zero
+    if family.kind == "inverse_gamma":
+        return -jnp.exp(c[0]), zero, c[1]
+    if family.order is not None:
+        return zero, c[0], c[1]
+    return c[0], c[1], c[2]
+
+
+def _row_sums(
+    weights: Array,
+    data: Array,
+    m: Moments,
+    order: Array | float,
+    z: Array,
+    ratio: Array,
+    share_a: Array,
+    share_b: Array,
+) -> tuple[Array, Array, Array]:
+    """Mean of the data's part, its gradient and Hessian in (p, log a, log b).
+
+    `share_a` is a / A, and `share_b` b / B row by row.
+    """
+    first = z * m.by_z
+    second = 0.25 * (first + z * (z * m.by_zz))
+    by_upper, by_lower = 0.5 * (first - order), 0.5 * (first + order)
+    columns = [
+        data,
+        by_upper,
+        share_b * by_lower,
+        second,
+        share_b * second,
+        share_b * share_b * second + share_b * (1.0 - share_b) * by_lower,
+    ]
+    if m.by_v is not None and m.by_vv is not None and m.by_vz is not None:
+        mixed = z * m.by_vz
+        columns += [
+            m.by_v + 0.5 * ratio,
+            m.by_vv,
+            0.5 * (mixed - 1.0),
+            0.5 * share_b * (mixed + 1.0),
+        ]
+    # One reduction for each: stacking would store them all.
+    sums = [jnp.sum(weights * y) for y in columns]
+    mean, upper, lower, upper2, cross, lower2 = sums[:6]
+    zero = jnp.zeros_like(mean)
+    by_p, pp, pa, pb = sums[6:] if len(sums) > 6 else (zero, zero, zero, zero)
+    aa = share_a * share_a * upper2 + share_a * (1.0 - share_a) * upper
+    pa, ab = share_a * pa, share_a * cross
+    gradient = jnp.stack([by_p, share_a * upper, lower])
+    hessian = jnp.stack(
+        [
+            jnp.stack([pp, pa, pb]),
+            jnp.stack([pa, aa, ab]),
+            jnp.stack([pb, ab, lower2]),
+        ]
+    )
+    return mean, gradient, hessian
 
 
 def _all_moments(

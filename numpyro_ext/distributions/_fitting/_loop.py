@@ -118,7 +118,6 @@ def _initial(
         rows,
         rows,
         scalar,
-        rows,
     )
     zero = jnp.zeros((), jnp.int32)
     history = jax.tree.map(lambda y: jnp.stack([y, y]), start)
@@ -158,7 +157,7 @@ def _body(family: Family, settings: Settings, problem: Problem, state: State) ->
     )
     sweep = evaluate(
         family, state.candidate.c, geo, problem.weights, prior, x.shape[1]
-    )[0]
+    )
     value = jnp.where(jnp.isnan(sweep.value), -jnp.inf, sweep.value)
     slack = 64.0 * jnp.finfo(x.dtype).eps * (1.0 + jnp.abs(state.value))
     is_accepted = (value >= state.value - slack) & jnp.isfinite(value)
