@@ -27,6 +27,8 @@ from ._mixing_em import mixing_em
 from ._mixing_step import newton_step
 
 NORMAL, MIXING = 0, 1
+# After the end: the density without its penalties, then at the limits.
+EXACT, LIMIT = 2, 3
 RUNNING, CONVERGED, STALLED, EXHAUSTED, BROKEN, DECREASED = range(6)
 MAX_HALVINGS = 8
 
@@ -89,11 +91,16 @@ class State(NamedTuple):
     history: Params
     held_count: Array
     final: Sweep
+    exact: Array
+    limit_value: Array
+    verdict: Array
 
 
-def run(family: Family, settings: Settings, problem: Problem, start: Params) -> State:
+def run(
+    family: Family, settings: Settings, problem: Problem, start: Params, stage: Array
+) -> State:
     """Iterates from one start, with its stages, to the end."""
-    state = _initial(family, settings, problem, start)
+    state = _initial(family, settings, problem, start)._replace(stage=stage)
 
     def body(state):
         return _body(family, settings, problem, state)
@@ -145,6 +152,9 @@ def _initial(
         history=history,
         held_count=zero,
         final=sweep,
+        exact=low,
+        limit_value=low,
+        verdict=zero,
     )
 
 
@@ -155,19 +165,31 @@ def _body(family: Family, settings: Settings, problem: Problem, state: State) ->
         lambda: geometry(x, state.candidate, prior),
         lambda: state.geo,
     )
+    is_exact = state.phase == EXACT
     sweep = evaluate(
-        family, state.candidate.c, geo, problem.weights, prior, x.shape[1]
+        family,
+        state.candidate.c,
+        geo,
+        problem.weights,
+        prior._replace(
+            blur=jnp.where(is_exact, 0.0, prior.blur),
+            strength=jnp.where(is_exact, 0.0, prior.strength),
+        ),
+        x.shape[1],
     )
     value = jnp.where(jnp.isnan(sweep.value), -jnp.inf, sweep.value)
     slack = 64.0 * jnp.finfo(x.dtype).eps * (1.0 + jnp.abs(state.value))
     is_accepted = (value >= state.value - slack) & jnp.isfinite(value)
     state = state._replace(geo=geo, sweeps=state.sweeps + 1)
-    which = jnp.where(is_accepted, state.phase, 2)
+    is_over = state.phase >= EXACT
+    which = jnp.where(is_accepted | is_over, state.phase, 4)
     return lax.switch(
         which,
         [
             lambda s: _after_mixing(family, settings, problem, s, sweep, value),
             lambda s: _after_normal(family, settings, problem, s, sweep, value),
+            lambda s: _after_exact(family, s, sweep.value),
+            lambda s: _after_limit(s, value),
             lambda s: _rejected(settings, s, value),
         ],
         state,
@@ -310,6 +332,8 @@ def _rejected(settings: Settings, state: State, value: Array) -> State:
     # By theory this cannot be, but for rounding.
     drop = jnp.where(is_em, jnp.maximum(state.drop, state.value - value), state.drop)
     is_start = ~jnp.isfinite(state.value)
+    relative = jnp.finfo(value.dtype).eps * 5e6 * (1.0 + jnp.abs(state.value))
+    is_drop = drop > relative
     halvings = state.halvings + 1
     is_spent = (halvings > MAX_HALVINGS) | state.is_jump
     middle = jax.tree.map(
@@ -358,8 +382,49 @@ def _release(family: Family, problem: Problem, state: State) -> State:
     )
 
 
-def _finish(state: State, status: int) -> State:
-    return state._replace(status=jnp.full_like(state.status, status))
+def _finish(state: State, verdict: int | Array) -> State:
+    """To the last sweeps, with the best of the stages."""
+    is_worse = state.best_value > state.value
+    safe = jax.tree.map(
+        lambda y, z: jnp.where(is_worse, y, z), state.best, state.safe
+    )
+    return state._replace(
+        safe=safe,
+        candidate=safe,
+        value=jnp.maximum(state.value, state.best_value),
+        has_moved=jnp.ones_like(state.has_moved),
+        phase=jnp.full_like(state.phase, EXACT),
+        verdict=jnp.asarray(verdict, state.verdict.dtype),
+    )
+
+
+def _after_exact(family: Family, state: State, value: Array) -> State:
+    state = state._replace(exact=value, has_moved=jnp.zeros_like(state.has_moved))
+    if family.kind != "gig" or family.order is not None:
+        return state._replace(status=state.verdict)
+    c = limit_coordinates(state.safe.c)
+    return state._replace(
+        candidate=state.safe._replace(c=c),
+        phase=jnp.full_like(state.phase, LIMIT),
+    )
+
+
+def _after_limit(state: State, value: Array) -> State:
+    return state._replace(limit_value=value, status=state.verdict)
+
+
+def limit_coordinates(c: Array) -> Array:
+    """The variance gamma (p > 0) or the skew t law (p < 0) beside a GH law.
+
+    Its E[w] or E[1/w] is that of the law, so that Sigma can stay.
+    """
+    least = jnp.asarray(-30.0, c.dtype)
+    p, la, lb = c[0], c[1], c[2]
+    size = jnp.maximum(jnp.abs(p), 0.05)
+    # b -> 0 at p > 0, with 2 p / a as the mean; else a -> 0, with -2 p / b.
+    return jnp.where(
+        p > 0, jnp.stack([size, la, least]), jnp.stack([-size, least, lb])
+    )
 
 
 def _squarem(family: Family, problem: Problem, state: State) -> Params:
