@@ -55,6 +55,9 @@ class Geometry(NamedTuple):
     # Trace of the inverse of Sigma, and of it times the shrinkage target.
     trace: Array
     target_trace: Array
+    # |Sigma^-1 skew|^2, and the same with the target in the middle.
+    pull: Array
+    target_pull: Array
 
 
 class Sweep(NamedTuple):
@@ -102,6 +105,7 @@ def geometry(x: Array, params: Params, prior: Prior) -> Geometry:
         squares = jnp.sum(white * white, axis=1)
         cross = white @ tilt
     diagonal = jnp.diagonal(params.tril)
+    pulled = inverse.T @ tilt
     return Geometry(
         squares,
         cross,
@@ -109,6 +113,56 @@ def geometry(x: Array, params: Params, prior: Prior) -> Geometry:
         jnp.sum(jnp.log(diagonal)),
         jnp.sum(inverse * inverse),
         jnp.sum((inverse @ prior.target) * inverse),
+        jnp.sum(pulled * pulled),
+        jnp.sum(pulled * (prior.target @ pulled)),
+    )
+
+
+class Line(NamedTuple):
+    r"""A move along the skew: loc + nu skew, (1 + eps) skew, Sigma + kappa skew skew^T.
+
+    Near the normal law these and the mixing law can be told apart by third moments
+    only, and EM alone creeps. Their effect on the rows follows from two numbers a row.
+    """
+
+    nu: Array
+    eps: Array
+    kappa: Array
+
+
+def move_geometry(geo: Geometry, line: Line) -> Geometry:
+    """The geometry after the move, by the formula of Sherman and Morrison."""
+    growth = 1.0 + line.kappa * geo.tilt
+    share = line.kappa / growth
+    along = geo.cross - line.nu * geo.tilt
+    squares = geo.squares - line.nu * (2.0 * geo.cross - line.nu * geo.tilt)
+    stretch = (1.0 + line.eps) / growth
+    return Geometry(
+        jnp.maximum(squares - share * along * along, 0.0),
+        stretch * along,
+        geo.tilt * (1.0 + line.eps) * stretch,
+        geo.half_log_det + 0.5 * jnp.log(growth),
+        geo.trace - share * geo.pull,
+        geo.target_trace - share * geo.target_pull,
+        geo.pull * stretch * stretch,
+        geo.target_pull * stretch * stretch,
+    )
+
+
+def move_params(params: Params, line: Line) -> Params:
+    """The params after the move."""
+    skew = params.skew
+    if params.tril.shape[0] == 1:
+        tril = jnp.sqrt(jnp.square(params.tril) + line.kappa * skew * skew)
+    else:
+        outer = line.kappa * skew[:, None] * skew[None, :]
+        tril = lax.cond(
+            line.kappa == 0.0,
+            lambda: params.tril,
+            lambda: jnp.linalg.cholesky(params.tril @ params.tril.T + outer),
+        )
+    return params._replace(
+        loc=params.loc + line.nu * skew, skew=(1.0 + line.eps) * skew, tril=tril
     )
 
 
@@ -149,7 +203,8 @@ def evaluate(
 ) -> Sweep:
     """The sweep at these coordinates.
 
-    `weights` sum to 1; the value is the penalised log likelihood per observation.
+    `weights` sum to 1; the value is the penalised log likelihood per observation. Its
+    slopes are in the coordinates c, and after them nu, eps and kappa of `Line`.
     """
     p, a, b = mixing_params(family, c)
     order = p - 0.5 * dim
@@ -160,27 +215,38 @@ def evaluate(
     # Without it XLA repeats the Bessel functions inside every sum that uses them.
     rows = lax.optimization_barrier(rows)
     ratio = jnp.log(lower) - jnp.log(upper)
-    constant = LOG_2 - geo.half_log_det - 0.5 * dim * LOG_2PI
-    data = geo.cross + rows.value + 0.5 * order * ratio + constant
-    sums = _row_sums(weights, data, rows, order, z, ratio, a / upper, b / lower)
+    data = LOG_2 + rows.value + 0.5 * order * ratio
+    mean, slope, bend = _row_sums(
+        weights, data, rows, order, z, ratio, _lower_shares(geo, prior, b, lower)
+    )
+    mean_cross = jnp.sum(weights * geo.cross)
 
-    def value_of(c):
-        moved = jnp.stack(_logs(family, c)) - lax.stop_gradient(
-            jnp.stack(_logs(family, c))
+    def value_of(theta):
+        c, nu, eps, kappa = theta[:-3], theta[-3], theta[-2], theta[-1]
+        place = jnp.stack([*_places(family, c, geo, eps, kappa), nu, kappa])
+        moved = place - lax.stop_gradient(place)
+        out = mean + slope @ moved + 0.5 * moved @ (bend @ moved)
+        growth = 1.0 + kappa * geo.tilt
+        cross = (1.0 + eps) * (mean_cross - nu * geo.tilt) / growth
+        share = kappa / growth
+        after = geo._replace(
+            half_log_det=geo.half_log_det + 0.5 * jnp.log(growth),
+            target_trace=geo.target_trace - share * geo.target_pull,
         )
-        mean = sums[0] + sums[1] @ moved + 0.5 * moved @ (sums[2] @ moved)
-        own_part = mixing_log_normalizer(family, c, own)
-        return mean - own_part + penalty(family, c, geo, prior, dim, own)
+        out = out + cross - after.half_log_det - 0.5 * dim * LOG_2PI
+        out = out - mixing_log_normalizer(family, c, own)
+        return out + penalty(family, c, after, prior, dim, own)
 
+    theta = jnp.concatenate([c, jnp.zeros((3,), c.dtype)])
     above, below = ratios(order, z, rows.by_z)
     scale = jnp.sqrt(lower / upper)
     mean_log = 0.5 * ratio
     if rows.by_v is not None:
         mean_log = mean_log + rows.by_v
     return Sweep(
-        value_of(c),
-        jax.grad(value_of)(c),
-        jax.jacfwd(jax.grad(value_of))(c),
+        value_of(theta),
+        jax.grad(value_of)(theta),
+        jax.jacfwd(jax.grad(value_of))(theta),
         scale * above,
         below / scale,
         mean_log,
@@ -188,16 +254,41 @@ def evaluate(
     )
 
 
-def _logs(family: Family, c: Array) -> tuple[Array, Array, Array]:
-    """(p, log a, log b), with 0 for what is not there."""
+def _places(
+    family: Family, c: Array, geo: Geometry, eps: Array, kappa: Array
+) -> tuple[Array, Array, Array]:
+    """(p, log A, log b), with 0 for what is not there."""
     zero = jnp.zeros_like(c[0])
-    if family.kind == "gamma":
-        return jnp.exp(c[0]), c[1], zero
-    if family.kind == "inverse_gamma":
-        return -jnp.exp(c[0]), zero, c[1]
-    if family.order is not None:
-        return zero, c[0], c[1]
-    return c[0], c[1], c[2]
+    p, a, b = mixing_params(family, c)
+    tilt = geo.tilt * jnp.square(1.0 + eps) / (1.0 + kappa * geo.tilt)
+    order = zero if isinstance(p, float) else p
+    log_b = zero if family.kind == "gamma" else jnp.log(b)
+    return order, jnp.log(jnp.maximum(a + tilt, LEAST)), log_b
+
+
+class _Shares(NamedTuple):
+    """Derivatives of B in (log b, nu, kappa), divided by B, row by row."""
+
+    first: tuple[Array, Array, Array]
+    # Those of second order which are not 0.
+    by_bb: Array
+    by_nunu: Array
+    by_nukappa: Array
+    by_kappakappa: Array
+
+
+def _lower_shares(geo: Geometry, prior: Prior, b: Array, lower: Array) -> _Shares:
+    inverse = 1.0 / lower
+    square = geo.cross * geo.cross + prior.blur * geo.pull
+    twice = 2.0 * geo.tilt
+    by_b = b * inverse
+    return _Shares(
+        (by_b, -2.0 * geo.cross * inverse, -square * inverse),
+        by_b,
+        twice * inverse,
+        twice * geo.cross * inverse,
+        twice * square * inverse,
+    )
 
 
 def _row_sums(
@@ -207,48 +298,44 @@ def _row_sums(
     order: Array | float,
     z: Array,
     ratio: Array,
-    share_a: Array,
-    share_b: Array,
+    shares: _Shares,
 ) -> tuple[Array, Array, Array]:
-    """Mean of the data's part, its gradient and Hessian in (p, log a, log b).
+    """Mean of the data's part, its slope and Hessian in (p, log A, log b, nu, kappa).
 
-    `share_a` is a / A, and `share_b` b / B row by row.
+    log K enters by z, which depends on log A and log B alike.
     """
     first = z * m.by_z
     second = 0.25 * (first + z * (z * m.by_zz))
     by_upper, by_lower = 0.5 * (first - order), 0.5 * (first + order)
-    columns = [
-        data,
-        by_upper,
-        share_b * by_lower,
-        second,
-        share_b * second,
-        share_b * share_b * second + share_b * (1.0 - share_b) * by_lower,
-    ]
+    one, nu, kappa = shares.first
+
+    def mean(y):
+        # One reduction for each: stacking would store them all.
+        return jnp.sum(weights * y)
+
+    bent = second - by_lower
+    bb = mean(bent * one * one + by_lower * shares.by_bb)
+    nn = mean(bent * nu * nu + by_lower * shares.by_nunu)
+    nk = mean(bent * nu * kappa + by_lower * shares.by_nukappa)
+    kk = mean(bent * kappa * kappa + by_lower * shares.by_kappakappa)
+    bn, bk = mean(bent * one * nu), mean(bent * one * kappa)
+    ab, an, ak = (mean(second * y) for y in shares.first)
+    zero = jnp.zeros_like(bb)
+    by_p = pp = pa = pb = pn = pk = zero
     if m.by_v is not None and m.by_vv is not None and m.by_vz is not None:
-        mixed = z * m.by_vz
-        columns += [
-            m.by_v + 0.5 * ratio,
-            m.by_vv,
-            0.5 * (mixed - 1.0),
-            0.5 * share_b * (mixed + 1.0),
-        ]
-    # One reduction for each: stacking would store them all.
-    sums = [jnp.sum(weights * y) for y in columns]
-    mean, upper, lower, upper2, cross, lower2 = sums[:6]
-    zero = jnp.zeros_like(mean)
-    by_p, pp, pa, pb = sums[6:] if len(sums) > 6 else (zero, zero, zero, zero)
-    aa = share_a * share_a * upper2 + share_a * (1.0 - share_a) * upper
-    pa, ab = share_a * pa, share_a * cross
-    gradient = jnp.stack([by_p, share_a * upper, lower])
-    hessian = jnp.stack(
-        [
-            jnp.stack([pp, pa, pb]),
-            jnp.stack([pa, aa, ab]),
-            jnp.stack([pb, ab, lower2]),
-        ]
+        mixed = 0.5 * z * m.by_vz
+        by_p, pp = mean(m.by_v + 0.5 * ratio), mean(m.by_vv)
+        pa = mean(mixed - 0.5)
+        pb, pn, pk = (mean((mixed + 0.5) * y) for y in shares.first)
+    slope = [by_p, mean(by_upper), *(mean(by_lower * y) for y in shares.first)]
+    rows = (
+        (pp, pa, pb, pn, pk),
+        (pa, mean(second), ab, an, ak),
+        (pb, ab, bb, bn, bk),
+        (pn, an, bn, nn, nk),
+        (pk, ak, bk, nk, kk),
     )
-    return mean, gradient, hessian
+    return mean(data), jnp.stack(slope), jnp.stack([jnp.stack(r) for r in rows])
 
 
 def _all_moments(

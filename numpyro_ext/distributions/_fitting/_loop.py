@@ -15,22 +15,27 @@ from jax import Array, lax
 
 from ._density import (
     Geometry,
+    Line,
     Params,
     Prior,
     Sweep,
     evaluate,
     geometry,
+    move_geometry,
+    move_params,
 )
 from ._family import Family, clip
 from ._m_step import Held, normal_step, tril_of_factor
 from ._mixing_em import mixing_em
-from ._mixing_step import newton_step
+from ._mixing_step import line_step, retract
 
 NORMAL, MIXING = 0, 1
 # After the end: the density without its penalties, then at the limits.
 EXACT, LIMIT = 2, 3
 RUNNING, CONVERGED, STALLED, EXHAUSTED, BROKEN, DECREASED = range(6)
-MAX_HALVINGS = 8
+MAX_HALVINGS = 6
+# For each iteration, on average.
+MAX_SWEEPS = 8
 
 
 class Settings(NamedTuple):
@@ -74,6 +79,10 @@ class State(NamedTuple):
     safe: Params
     value: Array
     safe_geo: Geometry
+    # The last step of the mixing phase, for the case that it is too long.
+    step: Array
+    # The trust region, as a part of the longest step.
+    radius: Array
     halvings: Array
     # Where the last candidate came from: an extrapolation, not an EM step.
     is_jump: Array
@@ -115,12 +124,12 @@ def _initial(
     dtype = x.dtype
     n, k = x.shape[0], family.num_coordinates
     rows, scalar = jnp.zeros((n,), dtype), jnp.zeros((), dtype)
-    geo = Geometry(rows, rows, *(scalar for _ in range(4)))
+    geo = Geometry(rows, rows, *(scalar for _ in range(6)))
     low = jnp.full((), -jnp.inf, dtype)
     sweep = Sweep(
         low,
-        jnp.zeros((k,), dtype),
-        jnp.zeros((k, k), dtype),
+        jnp.zeros((k + 3,), dtype),
+        jnp.zeros((k + 3, k + 3), dtype),
         rows,
         rows,
         rows,
@@ -136,6 +145,8 @@ def _initial(
         safe=start,
         value=low,
         safe_geo=geo,
+        step=jnp.zeros((k + 3,), dtype),
+        radius=jnp.ones((), dtype),
         halvings=zero,
         is_jump=jnp.zeros((), bool),
         count=zero,
@@ -190,7 +201,7 @@ def _body(family: Family, settings: Settings, problem: Problem, state: State) ->
             lambda s: _after_normal(family, settings, problem, s, sweep, value),
             lambda s: _after_exact(family, s, sweep.value),
             lambda s: _after_limit(s, value),
-            lambda s: _rejected(settings, s, value),
+            lambda s: _rejected(family, settings, problem, s, value),
         ],
         state,
     )
@@ -218,7 +229,9 @@ def _after_mixing(
     value: Array,
 ) -> State:
     """One iteration is over: judge it, then take the next M step or a long step."""
-    state = _accept(state, value)._replace(final=sweep)
+    state = _accept(state, value)._replace(
+        final=sweep, radius=jnp.minimum(2.0 * state.radius, 1.0)
+    )
     # The first sweep of a stage ends no iteration.
     is_first = ~jnp.isfinite(state.before)
     state = state._replace(trace=state.trace.at[state.count].set(value, mode="drop"))
@@ -305,26 +318,53 @@ def _after_normal(
     mixing = _stage(problem, state)
     c = state.safe.c
     if settings.algorithm == "mcecm":
-        c = mixing_em(family, c, problem.weights, sweep, mixing.projector)
-        c = clip(family, c, mixing.lower, mixing.upper)
+        new = mixing_em(family, c, problem.weights, sweep, mixing.projector)
+        step = jnp.concatenate([new - c, jnp.zeros((3,), c.dtype)])
     else:
-        c = newton_step(
+        step = line_step(
             family,
             c,
+            state.geo.tilt,
             sweep.gradient,
             sweep.hessian,
             mixing.projector,
-            mixing.lower,
-            mixing.upper,
+            _moves(problem, state),
+            state.radius,
         )
+    state = state._replace(phase=jnp.full_like(state.phase, NORMAL), step=step)
+    return _along(family, problem, state)
+
+
+def _moves(problem: Problem, state: State) -> Array:
+    """Which of nu, eps and kappa may move."""
+    is_loc = ~jnp.any(problem.held.is_loc)
+    is_skew = ~jnp.any(problem.held.is_skew)
+    # A scale of low rank plus diagonal does not stay one when skew skew^T is added.
+    is_scale = jnp.asarray(state.safe.factor.shape[1] == 0)
+    return jnp.stack([is_loc, is_skew, is_scale]).astype(state.value.dtype)
+
+
+def _along(family: Family, problem: Problem, state: State) -> State:
+    """The candidate at the safe point plus the step."""
+    mixing = _stage(problem, state)
+    k = family.num_coordinates
+    old, step = state.safe.c, state.step
+    c = clip(family, old + step[:k], mixing.lower, mixing.upper)
+    line = retract(family, old, c, step, state.safe_geo.tilt)
+    is_whole = jnp.all(_moves(problem, state) > 0) & (state.safe_geo.tilt > 1e-10)
+    # No step must be no step to the last bit: it is where a failed one ends.
+    is_whole = is_whole & jnp.any(step != 0.0)
+    line = jax.tree.map(lambda y, z: jnp.where(is_whole, y, z), line, Line(*step[k:]))
     return state._replace(
-        candidate=state.safe._replace(c=c),
+        candidate=move_params(state.safe, line)._replace(c=c),
+        geo=move_geometry(state.safe_geo, line),
         has_moved=jnp.zeros_like(state.has_moved),
-        phase=jnp.full_like(state.phase, NORMAL),
     )
 
 
-def _rejected(settings: Settings, state: State, value: Array) -> State:
+def _rejected(
+    family: Family, settings: Settings, problem: Problem, state: State, value: Array
+) -> State:
     """Back towards the last good point; at its end, stop or go on without the step."""
     is_em = state.phase == MIXING
     if settings.algorithm == "em":
@@ -336,27 +376,18 @@ def _rejected(settings: Settings, state: State, value: Array) -> State:
     is_drop = drop > relative
     halvings = state.halvings + 1
     is_spent = (halvings > MAX_HALVINGS) | state.is_jump
-    middle = jax.tree.map(
-        lambda y, z: jnp.where(is_spent, y, 0.5 * (y + z)),
-        state.safe.c,
-        state.candidate.c,
-    )
+    shorter = jnp.where(is_spent, 0.0, 0.25) * state.step
+    state = _along(family, problem, state._replace(step=shorter))
     state = state._replace(
-        candidate=state.safe._replace(c=middle),
-        geo=state.safe_geo,
-        has_moved=jnp.zeros_like(state.has_moved),
         phase=jnp.zeros_like(state.phase),
         halvings=halvings,
+        radius=jnp.maximum(0.25 * state.radius, 1e-4),
         drop=drop,
         # After a failed jump the gain says nothing.
         before=jnp.where(is_spent, state.value, state.before),
     )
-    status = jnp.where(
-        is_start,
-        BROKEN,
-        jnp.where(is_em, jnp.where(drop > 1e-9, DECREASED, STALLED), RUNNING),
-    )
-    return state._replace(status=status.astype(state.status.dtype))
+    verdict = jnp.where(is_start, BROKEN, jnp.where(is_drop, DECREASED, STALLED))
+    return lax.cond(is_em | is_start, lambda s: _finish(s, verdict), lambda s: s, state)
 
 
 def _release(family: Family, problem: Problem, state: State) -> State:
@@ -385,9 +416,7 @@ def _release(family: Family, problem: Problem, state: State) -> State:
 def _finish(state: State, verdict: int | Array) -> State:
     """To the last sweeps, with the best of the stages."""
     is_worse = state.best_value > state.value
-    safe = jax.tree.map(
-        lambda y, z: jnp.where(is_worse, y, z), state.best, state.safe
-    )
+    safe = jax.tree.map(lambda y, z: jnp.where(is_worse, y, z), state.best, state.safe)
     return state._replace(
         safe=safe,
         candidate=safe,
@@ -422,9 +451,7 @@ def limit_coordinates(c: Array) -> Array:
     p, la, lb = c[0], c[1], c[2]
     size = jnp.maximum(jnp.abs(p), 0.05)
     # b -> 0 at p > 0, with 2 p / a as the mean; else a -> 0, with -2 p / b.
-    return jnp.where(
-        p > 0, jnp.stack([size, la, least]), jnp.stack([-size, least, lb])
-    )
+    return jnp.where(p > 0, jnp.stack([size, la, least]), jnp.stack([-size, least, lb]))
 
 
 def _squarem(family: Family, problem: Problem, state: State) -> Params:

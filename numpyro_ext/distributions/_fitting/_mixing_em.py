@@ -8,6 +8,7 @@ from .._gig_expectation import gamma_shape
 from ._density import Sweep
 from ._family import (
     Family,
+    clip,
     limits,
     mixing_log_normalizer,
     mixing_moments,
@@ -58,9 +59,8 @@ def _maximise(
         count, best, least, candidate, cut, _ = state
         value, gradient, hessian = expected(candidate)
         is_better = value > least
-        full = newton_step(
-            family, candidate, gradient, hessian, projector, -unbounded, unbounded
-        )
+        full = candidate + newton_step(family, candidate, gradient, hessian, projector)
+        full = clip(family, full, -unbounded, unbounded)
         nothing = jnp.finfo(c.dtype).eps * (1.0 + jnp.abs(value))
         is_done = is_better & (value - least <= nothing) | (cut < 1e-3)
         cut = jnp.where(is_better, 1.0, 0.25 * cut)

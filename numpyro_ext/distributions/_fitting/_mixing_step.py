@@ -1,9 +1,11 @@
 """A step of the mixing law by Newton's method on the likelihood."""
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ._family import Family, clip
+from ._density import Line
+from ._family import Family, mixing_params
 
 # How far a log may move in one step.
 LONGEST = 2.0
@@ -44,12 +46,85 @@ def newton_step(
     gradient: Array,
     hessian: Array,
     projector: Array,
-    lower: Array,
-    upper: Array,
 ) -> Array:
-    """New coordinates; the caller sees whether they are better."""
+    """The step of the coordinates alone."""
+    k = family.num_coordinates
+    return newton_direction(gradient[:k], hessian[:k, :k], projector, _reach(family, c))
+
+
+def line_step(
+    family: Family,
+    c: Array,
+    tilt: Array,
+    gradient: Array,
+    hessian: Array,
+    projector: Array,
+    moves: Array,
+    radius: Array,
+) -> Array:
+    """The step of the coordinates and, after them, of nu, eps and kappa of `Line`.
+
+    `moves` is 1 for those of the three that may move.
+    """
+    k = family.num_coordinates
+    has_skew = tilt > 1e-10
+    safe = jnp.where(has_skew, tilt, 1.0)
+    # Half a standard deviation, half the skew, half the scale along it.
+    line = (
+        0.5 * moves * jnp.stack([1.0 / jnp.sqrt(safe), jnp.ones_like(safe), 1.0 / safe])
+    )
+    reach = jnp.concatenate([_reach(family, c), jnp.where(has_skew, line, 0.0)])
+    whole = jnp.eye(k + 3, dtype=c.dtype).at[:k, :k].set(projector)
+    return newton_direction(gradient, hessian, whole, radius * reach)
+
+
+def _reach(family: Family, c: Array) -> Array:
     reach = jnp.full_like(c, LONGEST)
     if family.num_coordinates == 3:
         reach = reach.at[0].set(1.0 + 0.5 * jnp.abs(c[0]))
-    step = newton_direction(gradient, hessian, projector, reach)
-    return clip(family, c + step, lower, upper)
+    return reach
+
+
+def retract(family: Family, old: Array, new: Array, step: Array, tilt: Array) -> Line:
+    """The move along the skew that goes with new coordinates.
+
+    Along a step of the mixing law the mean and the variance of x in the direction of
+    the skew change as they do to first order, not as a straight line in nu, eps and
+    kappa has it. Near the normal law, where steps are long, a straight one leaves the
+    ridge of the likelihood.
+    """
+    k = family.num_coordinates
+    nu, eps, kappa = step[k], step[k + 1], step[k + 2]
+
+    def moments(c, nu, eps, kappa):
+        mean, variance = _rough_moments(family, c)
+        own = (1.0 / tilt + kappa) * mean
+        return nu + (1.0 + eps) * mean, own + jnp.square(1.0 + eps) * variance
+
+    zero = jnp.zeros_like(nu)
+    (first, second), (first_dot, second_dot) = jax.jvp(
+        moments, (old, zero, zero, zero), (new - old, nu, eps, kappa)
+    )
+    grown = jnp.expm1(eps)
+    mean, variance = _rough_moments(family, new)
+    rest = second + second_dot - jnp.square(1.0 + grown) * variance
+    own = rest / mean
+    # The scale must stay positive.
+    is_good = own > 0.1 / tilt
+    return Line(
+        jnp.where(is_good, first + first_dot - (1.0 + grown) * mean, nu),
+        jnp.where(is_good, grown, eps),
+        jnp.where(is_good, own - 1.0 / tilt, kappa),
+    )
+
+
+def _rough_moments(family: Family, c: Array) -> tuple[Array, Array]:
+    """Mean and variance of w, right to first order near the normal law."""
+    p, a, b = mixing_params(family, c)
+    half = p + 0.5
+    size = jnp.sqrt(half * half + a * b)
+    if family.kind == "inverse_gamma":
+        mean = b / (size - half)
+    else:
+        mean = (half + size) / a
+    return mean, mean * mean / size
