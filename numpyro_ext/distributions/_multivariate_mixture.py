@@ -4,7 +4,8 @@ $x = \mu + \gamma w + \sqrt{w}\,S n$ with one GIG variable w for all coordinates
 density is that of `_normal_mixture` with $z = S^{-1}(x - \mu)$, $t = S^{-1}\gamma$.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,9 @@ from ._gig_sampler import sample_log
 from ._law import AbstractLaw, as_float
 from ._mixture_density import mixture_log_prob
 from ._normal_mixture import AbstractNormalMixture
+
+if TYPE_CHECKING:
+    from ._fitting._result import LawFit
 
 
 def promote_vector(
@@ -100,6 +104,33 @@ class AbstractMultivariateNormalMixture(AbstractLaw):
     def has_rsample(self) -> bool:
         """True: draws are differentiable in every parameter."""
         return True
+
+    @classmethod
+    def fit(
+        cls,
+        x: ArrayLike,
+        *,
+        weights: ArrayLike | None = None,
+        fix: Mapping[str, Any] | None = None,
+        symmetric: bool = False,
+        method: str = "em",
+        **options: Any,
+    ) -> "LawFit":
+        """The law of maximum likelihood, as a `LawFit` with a verdict.
+
+        Args:
+            x: Data, of shape (n, d).
+            weights: How often each row counts, of shape (n,); 1 each if None.
+            fix: Parameters that are given, by name, such as `{"p": -0.5}`.
+            symmetric: Whether the skew is 0.
+            method: "em".
+            options: Settings of `BatchEM`, such as `tol`.
+
+        Raises: ValueError, for data that no fit can use, with what to do.
+        """
+        from ._fitting._entry import fit_mixture
+
+        return fit_mixture(cls, x, weights, fix, symmetric, method, options)
 
     def mixing(self) -> tuple[Order, Array, Array]:
         """(p, a, b) of the mixing law; they broadcast to the batch shape."""

@@ -286,6 +286,22 @@ def _advance(
 def _em_step(
     family: Family, settings: Settings, problem: Problem, state: State, sweep: Sweep
 ) -> State:
+    if settings.algorithm != "newton":
+        return _m_step(family, settings, problem, state, sweep)
+    # Newton's method needs no M step, but for a start that has no skew.
+    return lax.cond(
+        (state.geo.tilt > 1e-8) & (jnp.min(_moves(problem, state)) > 0),
+        lambda s: _take_step(
+            family, settings, problem, s._replace(count=s.count + 1), sweep
+        ),
+        lambda s: _m_step(family, settings, problem, s, sweep),
+        state,
+    )
+
+
+def _m_step(
+    family: Family, settings: Settings, problem: Problem, state: State, sweep: Sweep
+) -> State:
     params = normal_step(
         problem.x, problem.weights, sweep, state.safe, problem.prior, problem.held
     )
@@ -314,7 +330,13 @@ def _after_normal(
     value: Array,
 ) -> State:
     """The M step was good; now the mixing law."""
-    state = _accept(state, value)
+    return _take_step(family, settings, problem, _accept(state, value), sweep)
+
+
+def _take_step(
+    family: Family, settings: Settings, problem: Problem, state: State, sweep: Sweep
+) -> State:
+    """A step of the mixing law, and of what lies along the skew."""
     mixing = _stage(problem, state)
     c = state.safe.c
     if settings.algorithm == "mcecm":
@@ -331,7 +353,10 @@ def _after_normal(
             _moves(problem, state),
             state.radius,
         )
-    state = state._replace(phase=jnp.full_like(state.phase, NORMAL), step=step)
+    is_jump = jnp.zeros_like(state.is_jump)
+    state = state._replace(
+        phase=jnp.full_like(state.phase, NORMAL), step=step, is_jump=is_jump
+    )
     return _along(family, problem, state)
 
 

@@ -47,6 +47,9 @@ def mixing_options(
     first = _Start(start, projector, lower, upper)
     if family.order is not None or any(held) or not many:
         return _pack([first], dtype)
+    # The normal-inverse Gaussian law first, so that the fit is never below it.
+    nested = np.diag([0.0, 1.0, 1.0]), lower, upper
+    first = _Start(start, projector, lower, upper, nested=nested)
     return _pack([first, _student_start(family), _gamma_start(family)], dtype)
 
 
