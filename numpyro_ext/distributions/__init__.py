@@ -14,7 +14,7 @@ from ._fitting._online import OnlineEM as OnlineEM
 from ._fitting._result import DegenerateFitWarning as DegenerateFitWarning
 from ._fitting._result import LawFit as LawFit
 from ._fitting._result import MonotonicityError as MonotonicityError
-from ._fitting._verdict import Status as FitStatus
+from ._fitting._verdict import FitStatus as FitStatus
 from ._gamma import Gamma as Gamma
 from ._gamma import InverseGamma as InverseGamma
 from ._generalized_hyperbolic import GeneralizedHyperbolic as GeneralizedHyperbolic

@@ -27,7 +27,7 @@ from ._messages import message_of
 from ._options import make_options, mixing_options
 from ._result import DegenerateFitWarning, LawFit, MonotonicityError
 from ._shrinkage import shrinkage_of
-from ._verdict import Status, verdict
+from ._verdict import FitStatus, verdict
 
 
 class BatchEM(eqx.Module):
@@ -191,21 +191,21 @@ def finish(
     resolution: float,
 ) -> LawFit:
     """The result object, with the warning or the error that the verdict asks for."""
-    status = Status(int(extra[0]))
+    status = FitStatus(int(extra[0]))
     total = float(np.sum(np.asarray(weights, np.float64)))
     rows = np.asarray(x)
     ties = find_ties(rows, np.asarray(weights))
     plane = None
-    if status == Status.DEGENERATE and rows.shape[1] > 1:
+    if status == FitStatus.DEGENERATE and rows.shape[1] > 1:
         plane = rows_on_hyperplane(
             rows, out.loc, out.tril, out.scale, 100.0 * resolution
         )
     information = float(extra[1]), float(extra[2])
     message = message_of(law, status, out, ties, plane, information, total)
-    if status == Status.DECREASED:
+    if status == FitStatus.DECREASED:
         raise MonotonicityError(message)
     fitted = build_law(law, family, jnp.asarray(out.c), fix, _as_jax(out))
-    if status in (Status.DEGENERATE, Status.NOT_FINITE):
+    if status in (FitStatus.DEGENERATE, FitStatus.NOT_FINITE):
         warnings.warn(message, DegenerateFitWarning, stacklevel=4)
     history = out.trace[: int(out.count) + 1]
     return LawFit(

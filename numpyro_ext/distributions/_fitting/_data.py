@@ -30,7 +30,8 @@ def read_data(
         if x.ndim != 1:
             raise ValueError(
                 f"`{owner}` got `x` of shape {x.shape}; the law is univariate and "
-                "takes a vector. For rows of several columns use its `Multivariate...` law."
+                "takes a vector. For rows of several columns use the `Multivariate...` "
+                "law."
             )
         x = x[:, None]
     if x.ndim != 2:

@@ -4,7 +4,7 @@ import numpy as np
 
 from ._core import Outcome
 from ._data import Ties
-from ._verdict import Status
+from ._verdict import FitStatus
 
 # Ties are mentioned from this share of the rows on.
 TIE_SHARE = 0.01
@@ -12,7 +12,7 @@ TIE_SHARE = 0.01
 
 def message_of(
     law: type,
-    status: Status,
+    status: FitStatus,
     out: Outcome,
     ties: Ties,
     plane: tuple[int, np.ndarray] | None,
@@ -32,7 +32,7 @@ def message_of(
 
 def _verdict_text(
     law: type,
-    status: Status,
+    status: FitStatus,
     out: Outcome,
     plane: tuple[int, np.ndarray] | None,
     information: tuple[float, float],
@@ -41,34 +41,35 @@ def _verdict_text(
     gap = total * float(out.log_likelihood - out.normal)
     least, largest = information
     texts = {
-        Status.CONVERGED: "Converged.",
-        Status.NORMAL_LIMIT: (
+        FitStatus.CONVERGED: "Converged.",
+        FitStatus.NORMAL_LIMIT: (
             f"Converged on the boundary: the normal law, which is within {gap:.2g} "
-            "nats in all. The mixing law cannot be told from a constant; fit a normal law."
+            "nats in all. The mixing law cannot be told from a constant; fit a normal "
+            "law."
         ),
-        Status.GAMMA_LIMIT: (
+        FitStatus.GAMMA_LIMIT: (
             "Converged on the boundary b = 0, where the mixing law is Gamma: fit "
             "`VarianceGamma`."
         ),
-        Status.INVERSE_GAMMA_LIMIT: (
+        FitStatus.INVERSE_GAMMA_LIMIT: (
             "Converged on the boundary a = 0, where the mixing law is InverseGamma: "
             "fit `GeneralizedHyperbolicSkewT`."
         ),
-        Status.WEAKLY_IDENTIFIED: (
+        FitStatus.WEAKLY_IDENTIFIED: (
             "Converged, but the mixing law is weakly identified: the least information "
             f"on it is {least:.2g}, and the condition number {_ratio(largest, least)}. "
             "Other mixing laws are as likely; fix a parameter, for example `fix={'p': "
             "-0.5}`, or use a nested law."
         ),
-        Status.MAX_ITERATIONS: (
+        FitStatus.MAX_ITERATIONS: (
             f"Stopped after {int(out.count)} iterations before it converged. Give a "
             "larger `max_iterations` or `tol`."
         ),
-        Status.NOT_FINITE: (
+        FitStatus.NOT_FINITE: (
             "The log likelihood is not finite at the start. Look at the scale of the "
             "columns and for columns that are nearly constant."
         ),
-        Status.DECREASED: (
+        FitStatus.DECREASED: (
             f"The log likelihood per observation fell by {float(out.drop):.3g} at "
             f"iteration {int(out.count)}, which EM cannot do: please report the data."
         ),

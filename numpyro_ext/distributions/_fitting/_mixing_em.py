@@ -26,6 +26,13 @@ def mixing_em(
     w, inverse, log_w = (
         jnp.sum(weights * y) for y in (sweep.mean_w, sweep.mean_inverse, sweep.mean_log)
     )
+    return expectations_step(family, c, w, inverse, log_w, projector)
+
+
+def expectations_step(
+    family: Family, c: Array, w: Array, inverse: Array, log_w: Array, projector: Array
+) -> Array:
+    """New coordinates from the means of E[w], E[1/w] and E[log w]."""
     if family.kind == "gig":
         return _maximise(family, c, w, inverse, log_w, projector)
     # Gamma laws of w or of 1/w. Their second coordinate is always free.

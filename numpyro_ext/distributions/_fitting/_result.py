@@ -8,7 +8,7 @@ import numpyro.distributions as dist
 import pandas as pd
 from jaxtyping import Array, Float
 
-from ._verdict import Status
+from ._verdict import FitStatus
 
 
 class DegenerateFitWarning(UserWarning):
@@ -29,7 +29,7 @@ class LawFit(eqx.Module):
         history: Penalised log likelihood per observation after each iteration.
         num_iterations: EM maps, of the best of the starts.
         seconds: Wall time, with the compilation if there was one.
-        status: The verdict, a `Status`.
+        status: The verdict, a `FitStatus`.
         message: The verdict in words, with the cause.
         num_parameters: Free parameters that can be identified.
         num_observations: Sum of the weights.
@@ -42,7 +42,7 @@ class LawFit(eqx.Module):
     history: np.ndarray
     num_iterations: int
     seconds: float
-    status: Status
+    status: FitStatus
     message: str
     num_parameters: int
     num_observations: float
@@ -56,11 +56,11 @@ class LawFit(eqx.Module):
     def converged(self) -> bool:
         """Whether the iteration ended at a maximum, in the inside or at a limit law."""
         return self.status in (
-            Status.CONVERGED,
-            Status.NORMAL_LIMIT,
-            Status.GAMMA_LIMIT,
-            Status.INVERSE_GAMMA_LIMIT,
-            Status.WEAKLY_IDENTIFIED,
+            FitStatus.CONVERGED,
+            FitStatus.NORMAL_LIMIT,
+            FitStatus.GAMMA_LIMIT,
+            FitStatus.INVERSE_GAMMA_LIMIT,
+            FitStatus.WEAKLY_IDENTIFIED,
         )
 
     @property

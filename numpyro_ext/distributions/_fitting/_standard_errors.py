@@ -14,8 +14,9 @@ from ._bessel import Moments, bessel_moments
 from ._density import LEAST, Params, Prior, geometry, row_log_density
 from ._families_of_laws import FAMILIES, mixing_fix
 from ._family import Family, log_mean_gig, mixing_moments, mixing_params
+from ._positive import positive_errors
 from ._result import LawFit
-from ._verdict import Status
+from ._verdict import FitStatus
 
 # More parameters than that would need a Hessian of hundreds of megabytes.
 MAX_PARAMETERS = 600
@@ -23,22 +24,40 @@ MAX_PARAMETERS = 600
 
 def standard_errors(fit: LawFit) -> dict[str, np.ndarray]:
     """See `LawFit.standard_errors`."""
+    if type(fit.law) not in FAMILIES:
+        return positive_errors(fit)
     family = FAMILIES[type(fit.law)]
     base, shapes = _base(fit, family)
     free = _free(fit, family)
     size = sum(int(np.prod(shapes[name])) for name in free)
-    has_law = fit.status in (Status.CONVERGED, Status.WEAKLY_IDENTIFIED)
+    has_law = fit.status in (FitStatus.CONVERGED, FitStatus.WEAKLY_IDENTIFIED)
     if not has_law or size > MAX_PARAMETERS or _is_low_rank(fit):
         return {name: np.full(shapes[name], np.nan) for name in free}
-    errors = _errors(family, tuple(free), fit.x, fit.weights, base)
-    return {name: np.asarray(value) for name, value in errors.items()}
+    has_cusp = family.kind == "gamma" and not is_smooth(fit)
+    moving = tuple(name for name in free if not (has_cusp and name == "loc"))
+    errors = _errors(family, moving, fit.x, fit.weights, base)
+    missing = {"loc": np.full(shapes["loc"], np.nan)}
+    return {name: np.asarray((missing | errors)[name]) for name in free}
+
+
+def is_smooth(fit: LawFit) -> bool:
+    """Whether a variance gamma density has two derivatives at loc.
+
+    Otherwise loc is found faster than by the root of n, and has no standard error; the
+    others are as if it were known.
+    """
+    law: Any = fit.law
+    return float(law.concentration) > 0.5 * (fit.x.shape[1] + 2)
 
 
 def summary(fit: LawFit) -> pd.DataFrame:
     """See `LawFit.summary`."""
-    family = FAMILIES[type(fit.law)]
-    base, _ = _base(fit, family)
-    values = _reported(family, base)
+    if type(fit.law) in FAMILIES:
+        family = FAMILIES[type(fit.law)]
+        base, _ = _base(fit, family)
+        values = _reported(family, base)
+    else:
+        values = fit.law.get_args()
     rows = {}
     for name, errors in fit.standard_errors.items():
         flat = np.ravel(np.asarray(values[name]))

@@ -19,7 +19,7 @@ SPIKE = 0.5
 WEAK = 1.0
 
 
-class Status(IntEnum):
+class FitStatus(IntEnum):
     """The verdict on a fit."""
 
     CONVERGED = 0
@@ -34,7 +34,7 @@ class Status(IntEnum):
 
 
 def verdict(family: Family, out: Outcome, total: Array) -> tuple[Array, Array, Array]:
-    """Status, and the smallest and largest information on the mixing law.
+    """FitStatus, and the smallest and largest information on the mixing law.
 
     Pure, so that a vmapped fit has a status for each data set. `total` is the sum of
     the weights.
@@ -43,17 +43,19 @@ def verdict(family: Family, out: Outcome, total: Array) -> tuple[Array, Array, A
     gap = total * (out.log_likelihood - out.normal)
     to_limit = total * (out.penalized - out.limit)
     spike = total * (out.log_likelihood - out.penalized)
-    status = jnp.where(least < WEAK, Status.WEAKLY_IDENTIFIED, Status.CONVERGED)
+    status = jnp.where(least < WEAK, FitStatus.WEAKLY_IDENTIFIED, FitStatus.CONVERGED)
     if family.kind == "gig" and family.order is None:
-        side = jnp.where(out.c[0] > 0, Status.GAMMA_LIMIT, Status.INVERSE_GAMMA_LIMIT)
+        side = jnp.where(
+            out.c[0] > 0, FitStatus.GAMMA_LIMIT, FitStatus.INVERSE_GAMMA_LIMIT
+        )
         status = jnp.where(to_limit < LIMIT_GAP, side, status)
-    status = jnp.where(out.status == EXHAUSTED, Status.MAX_ITERATIONS, status)
-    status = jnp.where(gap < NORMAL_GAP, Status.NORMAL_LIMIT, status)
+    status = jnp.where(out.status == EXHAUSTED, FitStatus.MAX_ITERATIONS, status)
+    status = jnp.where(gap < NORMAL_GAP, FitStatus.NORMAL_LIMIT, status)
     # Shrinkage costs likelihood on purpose, and is no spike.
-    status = jnp.where(~(spike < SPIKE), Status.DEGENERATE, status)
-    status = jnp.where(out.status == DECREASED, Status.DECREASED, status)
+    status = jnp.where(~(spike < SPIKE), FitStatus.DEGENERATE, status)
+    status = jnp.where(out.status == DECREASED, FitStatus.DECREASED, status)
     is_lost = (out.status == BROKEN) | ~jnp.isfinite(out.penalized)
-    status = jnp.where(is_lost, Status.NOT_FINITE, status)
+    status = jnp.where(is_lost, FitStatus.NOT_FINITE, status)
     return status.astype(jnp.int32), least, largest
 
 
