@@ -2,17 +2,19 @@
 
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jax.typing import ArrayLike
 
 from ..._checks import check_choice, check_positive_int
-from ._core import Outcome, compiled_fit
+from ._core import Outcome, compiled_fit, fit_arrays
 from ._data import find_ties, read_data, rows_on_hyperplane
 from ._families_of_laws import (
     FAMILIES,
@@ -23,7 +25,7 @@ from ._families_of_laws import (
 )
 from ._family import Family
 from ._loop import Settings
-from ._messages import message_of
+from ._messages import describe_outlier, message_of
 from ._options import make_options, mixing_options
 from ._result import DegenerateFitWarning, LawFit, MonotonicityError
 from ._shrinkage import shrinkage_of
@@ -108,57 +110,121 @@ class BatchEM(eqx.Module):
     ) -> LawFit:
         """Fits the class `law` to the rows of x; see `fit` of the laws."""
         begin = time.perf_counter()
+        rows, weights, fix, count = self._read(law, x, weights, fix, symmetric)
+        options, static = self._prepare(law, rows, weights, fix)
+        out = compiled_fit(rows, weights, options, **static)
+        extra = _verdict(static["family"], out, jnp.sum(weights))
+        out, extra = jax.device_get((out, extra))
+        return self._finish(law, rows, weights, fix, out, extra, count, begin)
+
+    def fit_many(
+        self,
+        law: type,
+        x: ArrayLike,
+        *,
+        fix: Mapping[str, Any] | None = None,
+        symmetric: bool = False,
+    ) -> list[LawFit]:
+        """Fits m data sets of one shape, (m, n) or (m, n, d), in one vmapped program.
+
+        Each has a verdict of its own; one that fails leaves the others as they are.
+        Shrinkage takes one intensity and target from the first data set.
+        """
+        begin = time.perf_counter()
+        read = [self._read(law, one, None, fix, symmetric) for one in np.asarray(x)]
+        rows = jnp.stack([one[0] for one in read])
+        weights, held, count = read[0][1:]
+        options, static = self._prepare(law, rows[0], weights, held)
+        key = (static["family"], static["settings"], static["rank"])
+        out, extra = jax.device_get(_mapped(*key)(rows, weights, options))
+        fits = []
+        for i in range(rows.shape[0]):
+            one, own = jax.tree.map(lambda y, i=i: y[i], (out, extra))
+            fits.append(
+                self._finish(law, rows[i], weights, held, one, own, count, begin)
+            )
+        return fits
+
+    def _read(
+        self, law: type, x: Any, weights: Any, fix: Any, symmetric: bool
+    ) -> tuple[Array, Array, dict[str, Any], int]:
         owner = f"{law.__name__}.fit"
         family = FAMILIES[law]
         fix = read_fix(owner, family, fix, symmetric=symmetric)
         d = 1 if np.ndim(x) < 2 or is_univariate(law) else np.shape(x)[1]
         count = num_parameters(family, d, fix, self.factors)
-        rows, weights = read_data(
-            owner,
-            x,
-            weights,
-            is_univariate=is_univariate(law),
-            num_parameters=count if self.factors is None else d,
-        )
         if self.factors is not None and not 0 < self.factors < d:
             raise ValueError(
                 f"`{owner}`: `factors={self.factors}` for d = {d} columns; the rank "
                 "must be less than d."
             )
-        # Observed values of ill-posed data need no ten digits of float32.
-        tol = max(self.tol, 30.0 * float(jnp.finfo(rows.dtype).eps) * 1e-2)
-        strength, target = shrinkage_of(owner, self, rows, weights)
+        # A full scale of many columns has more entries than there may be rows, and yet
+        # a maximum.
+        least = count if d == 1 else 3 + d
+        rows, weights = read_data(
+            owner, x, weights, is_univariate=is_univariate(law), num_parameters=least
+        )
+        return rows, weights, fix, count
+
+    def _prepare(
+        self, law: type, rows: Array, weights: Array, fix: dict[str, Any]
+    ) -> tuple[Any, dict[str, Any]]:
+        family = FAMILIES[law]
+        strength, target = shrinkage_of(f"{law.__name__}.fit", self, rows, weights)
+        dtype = rows.dtype
+        many = self.starts == "nested"
         options = make_options(
-            mixing_options(
-                family,
-                mixing_fix(family, fix),
-                rows.dtype,
-                many=self.starts == "nested",
-            ),
-            rows.dtype,
-            d,
-            tol=tol,
+            mixing_options(family, mixing_fix(family, fix), dtype, many=many),
+            dtype,
+            rows.shape[1],
+            # Below, rounding decides.
+            tol=max(self.tol, 0.3 * float(jnp.finfo(dtype).eps)),
             resolution=self.resolution,
             strength=strength,
             target=target,
             loc=fix.get("loc"),
             skew=fix.get("skew"),
         )
-        settings = Settings(
-            self.algorithm, self.acceleration, self.max_iterations, strength > 0
-        )
-        out = compiled_fit(
+        settings = Settings(self.algorithm, self.acceleration, self.max_iterations)
+        static = {"family": family, "settings": settings, "rank": self.factors or 0}
+        return options, static
+
+    def _finish(
+        self,
+        law: type,
+        rows: Array,
+        weights: Array,
+        fix: dict[str, Any],
+        out: Outcome,
+        extra: tuple,
+        count: int,
+        begin: float,
+    ) -> LawFit:
+        return finish(
+            law,
+            FAMILIES[law],
             rows,
             weights,
-            options,
-            family=family,
-            settings=settings,
-            rank=self.factors or 0,
+            fix,
+            out,
+            extra,
+            count,
+            begin,
+            self.resolution,
         )
-        out, extra = jax.device_get((out, _verdict(family, out, jnp.sum(weights))))
-        return finish(
-            law, family, rows, weights, fix, out, extra, count, begin, self.resolution
+
+
+@cache
+def _mapped(family: Family, settings: Settings, rank: int) -> Callable:
+    """The fit and its verdict over data sets, compiled."""
+
+    def one(x, weights, options):
+        out = fit_arrays(
+            x, weights, options, family=family, settings=settings, rank=rank
         )
+        return out, verdict(family, out, jnp.sum(weights))
+
+    return jax.jit(jax.vmap(one, in_axes=(0, None, None)))
 
 
 _verdict = jax.jit(verdict, static_argnums=0)
@@ -202,6 +268,7 @@ def finish(
         )
     information = float(extra[1]), float(extra[2])
     message = message_of(law, status, out, ties, plane, information, total)
+    message += describe_outlier(rows, out)
     if status == FitStatus.DECREASED:
         raise MonotonicityError(message)
     fitted = build_law(law, family, jnp.asarray(out.c), fix, _as_jax(out))

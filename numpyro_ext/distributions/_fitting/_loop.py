@@ -44,7 +44,6 @@ class Settings(NamedTuple):
     algorithm: str = "ecme"
     acceleration: str = "squarem"
     max_iterations: int = 500
-    has_penalty: bool = False
 
 
 class Mixing(NamedTuple):

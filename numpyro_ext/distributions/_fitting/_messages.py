@@ -8,6 +8,8 @@ from ._verdict import FitStatus
 
 # Ties are mentioned from this share of the rows on.
 TIE_SHARE = 0.01
+# And outliers from so many spreads on.
+FAR = 1e4
 
 
 def message_of(
@@ -89,6 +91,18 @@ def _verdict_text(
         f" It is at loc = {_show(out.loc)}. Spread the ties over their rounding "
         "interval, fix the order (`fix={'p': -0.5}`), or use `NormalInverseGaussian` "
         "or `GeneralizedHyperbolicSkewT`."
+    )
+
+
+def describe_outlier(rows: np.ndarray, out: Outcome) -> str:
+    """Names the farthest row, if it is far beyond what a fit can be meant for."""
+    distance = np.max(np.abs(rows - out.centre) / out.scale, axis=1)
+    index = int(np.argmax(distance))
+    if not distance[index] > FAR:
+        return ""
+    return (
+        f" Row {index} is an outlier, {distance[index]:.2g} spreads from the centre; "
+        "see whether it is an error of the data."
     )
 
 
