@@ -13,15 +13,13 @@ LONGEST = 2.0
 NUM_SHIFTS = 48
 
 
-def newton_direction(
-    gradient: Array, hessian: Array, projector: Array, reach: Array
-) -> Array:
-    """The step of a quadratic model inside the ellipsoid with these half axes.
+def newton_direction(gradient: Array, hessian: Array, scaled: Array) -> Array:
+    """The step of a quadratic model inside an ellipsoid.
 
-    A short step along a direction of little curvature does not shorten the others,
-    which a common factor would. Directions of the wrong curvature are turned.
+    The columns of `scaled` are its half axes. A short step along a direction of little
+    curvature does not shorten the others, which a common factor would. Directions of
+    the wrong curvature are turned.
     """
-    scaled = projector * reach
     slope = scaled.T @ gradient
     curvature = -(scaled.T @ hessian @ scaled)
     curvature = jnp.where(jnp.isfinite(curvature), curvature, 0.0)
@@ -49,7 +47,8 @@ def newton_step(
 ) -> Array:
     """The step of the coordinates alone."""
     k = family.num_coordinates
-    return newton_direction(gradient[:k], hessian[:k, :k], projector, _reach(family, c))
+    reach = _reach(family, c)
+    return newton_direction(gradient[:k], hessian[:k, :k], projector * reach)
 
 
 def line_step(
@@ -69,13 +68,33 @@ def line_step(
     k = family.num_coordinates
     has_skew = tilt > 1e-10
     safe = jnp.where(has_skew, tilt, 1.0)
-    # Half a standard deviation, half the skew, half the scale along it.
-    line = (
-        0.5 * moves * jnp.stack([1.0 / jnp.sqrt(safe), jnp.ones_like(safe), 1.0 / safe])
-    )
+    mean, variance = _rough_moments(family, c)
+    total = mean / safe + variance
+    # Half a standard deviation, half the skew, half the variance along it.
+    line = 0.5 * moves * jnp.stack([jnp.sqrt(total), jnp.ones_like(safe), total])
     reach = jnp.concatenate([_reach(family, c), jnp.where(has_skew, line, 0.0)])
     whole = jnp.eye(k + 3, dtype=c.dtype).at[:k, :k].set(projector)
-    return newton_direction(gradient, hessian, whole, radius * reach)
+    basis = _moment_basis(family, c, safe, mean, variance)
+    is_whole = jnp.all(moves > 0) & has_skew
+    basis = jnp.where(is_whole, basis, jnp.eye(k + 3, dtype=c.dtype))
+    return newton_direction(gradient, hessian, basis @ (whole * (radius * reach)))
+
+
+def _moment_basis(
+    family: Family, c: Array, tilt: Array, mean: Array, variance: Array
+) -> Array:
+    """Columns: c, mean of x, eps and variance of x along the skew, one at a time.
+
+    When c or eps moves, nu and kappa follow so that mean and variance stay.
+    """
+    k = family.num_coordinates
+    by_mean, by_variance = jax.jacfwd(lambda y: _rough_moments(family, y))(c)
+    basis = jnp.eye(k + 3, dtype=c.dtype)
+    basis = basis.at[k, :k].set(-by_mean).at[k, k + 1].set(-mean)
+    own = -(by_mean / tilt + by_variance) / mean
+    basis = basis.at[k + 2, :k].set(own)
+    basis = basis.at[k + 2, k + 1].set(-2.0 * variance / mean)
+    return basis.at[k + 2, k + 2].set(1.0 / mean)
 
 
 def _reach(family: Family, c: Array) -> Array:
