@@ -54,3 +54,32 @@ def inverse_gamma_moments(concentration: Array, rate: Array) -> Moments:
         exists(3, three),
         exists(4, square * (3.0 + excess)),
     )
+
+
+def times(factor: Array, moment: Array) -> Array:
+    """Factor * moment, 0 where the factor is 0 even if the moment is infinite."""
+    is_zero = factor == 0
+    return jnp.where(is_zero, 0.0, factor * jnp.where(is_zero, 1.0, moment))
+
+
+def cumulants(g: Array, s2: Array, of_w: Moments) -> Moments:
+    r"""Of $x = \gamma w + \sigma\sqrt w\,n$.
+
+    From $\log E e^{sx} = K_w(\gamma s + \sigma^2 s^2/2)$ with the cumulants K of w.
+
+    Args:
+        g: The skew.
+        s2: The square of the scale.
+        of_w: Mean and central moments of w.
+    """
+    first, two, three, four = of_w
+    # A symmetric law does not ask for moments of w that may not exist.
+    g1, g2 = times(g, two), times(g * g, two)
+    g2_three, g3_three = times(g * g, three), times(g**3, three)
+    g4 = times(g**4, four - 3.0 * two * two)
+    return (
+        times(g, first),
+        s2 * first + g2,
+        3.0 * s2 * g1 + g3_three,
+        3.0 * s2 * s2 * two + 6.0 * s2 * g2_three + g4,
+    )

@@ -73,9 +73,16 @@ class AbstractExponentialFamily(dist.Distribution):
         """Covariance of T(x), the Hessian of `log_partition`.
 
         It is the Fisher information in the natural parameters, of shape
-        `batch_shape + (k, k)`. At a gamma edge of a GIG law it is not defined.
+        `batch_shape + (k, k)`.
+
+        Raises: ValueError, at a concrete gamma edge of a GIG law, where the family has
+            a boundary and the covariance need not exist.
         """
+        self._refuse_edges()
         return _hessian(self.log_partition)(self.natural_params)
+
+    def _refuse_edges(self) -> None:
+        """Hook: raises ValueError where the Fisher information is not defined."""
 
     @classmethod
     def fit_mle(

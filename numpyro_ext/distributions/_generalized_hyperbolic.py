@@ -7,9 +7,14 @@ from numpyro.distributions import constraints
 from ._generalized_inverse_gaussian import check_order
 from ._gig_normalizer import Order
 from ._law import promote
-from ._multivariate_mixture import AbstractMultivariateNormalMixture, promote_vector
+from ._multivariate_mixture import AbstractMultivariateNormalMixture
 from ._normal_mixture import AbstractNormalMixture
-from ._parametrizations import alpha_bar_rates, alpha_beta_rates
+from ._parametrizations import (
+    alpha_bar_rates,
+    alpha_beta_rates,
+    alpha_beta_vectors,
+)
+from ._vectors import promote_vector
 
 
 class GeneralizedHyperbolic(AbstractNormalMixture):
@@ -201,3 +206,44 @@ class MultivariateGeneralizedHyperbolic(AbstractMultivariateNormalMixture):
 
     def _validate_jointly(self) -> None:
         check_order(type(self).__name__, self.p, self.a, self.b)
+
+    @classmethod
+    def from_alpha_beta(
+        cls,
+        lmbda: ArrayLike,
+        alpha: ArrayLike,
+        beta: ArrayLike,
+        delta: ArrayLike,
+        mu: ArrayLike = 0.0,
+        structure: ArrayLike | None = None,
+    ) -> "MultivariateGeneralizedHyperbolic":
+        r"""The parameters of Barndorff-Nielsen: $\beta^T\Delta\beta < \alpha^2$.
+
+        p = lambda, $a = \alpha^2 - \beta^T\Delta\beta$, $b = \delta^2$,
+        $\gamma = \Delta\beta$ and $S S^T = \Delta$, the `structure` matrix, which is
+        the unit matrix unless given. With determinant 1 the parameters are unique.
+        Source: Blæsild and Jensen (1981), Statistical Distributions in Scientific
+        Work 4, 45-66.
+        """
+        a, b, vectors = alpha_beta_vectors(cls.__name__, alpha, beta, delta, structure)
+        return cls(lmbda, a, b, mu, **vectors)
+
+    @classmethod
+    def from_alpha_bar(
+        cls,
+        lmbda: ArrayLike,
+        alpha_bar: ArrayLike,
+        loc: ArrayLike = 0.0,
+        skew: ArrayLike = 0.0,
+        scale_tril: ArrayLike | None = None,
+        cov_factor: ArrayLike | None = None,
+        cov_diag: ArrayLike | None = None,
+    ) -> "MultivariateGeneralizedHyperbolic":
+        r"""The identified parameters: E[w] = 1 and $\bar\alpha = \sqrt{ab}$.
+
+        $a = \bar\alpha R$ and $b = \bar\alpha / R$ with
+        $R = K_{\lambda+1}(\bar\alpha)/K_\lambda(\bar\alpha)$; the mean is loc + skew.
+        Source: McNeil, Frey, Embrechts (2015), section 6.2.3; R's `ghyp`.
+        """
+        a, b = alpha_bar_rates(cls.__name__, lmbda, alpha_bar)
+        return cls(lmbda, a, b, loc, skew, scale_tril, cov_factor, cov_diag)

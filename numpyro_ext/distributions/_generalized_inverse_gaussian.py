@@ -12,8 +12,9 @@ from numpyro.util import is_prng_key, not_jax_tracer
 
 from . import _gig_moments as moments
 from ._exponential_family import AbstractExponentialFamily, columns
+from ._gig_density import gig_log_prob
 from ._gig_expectation import gig_natural, log_partition_gig
-from ._gig_normalizer import is_proper, log_density_of_log, log_normalizer
+from ._gig_normalizer import is_proper, log_mean, mean_log
 from ._gig_quantile import log_quantile
 from ._gig_sampler import sample_log
 from ._gig_tail import log_tails
@@ -80,8 +81,7 @@ class AbstractGIG(AbstractLaw):
         p, a, b = self.gig()
         x = jnp.asarray(as_float(type(self).__name__, "value", value), a.dtype)
         is_inside = x > 0
-        v = jnp.log(jnp.where(is_inside, x, 1.0))
-        inside = log_density_of_log(p, a, b, v, log_normalizer(p, a, b)) - v
+        inside = gig_log_prob(p, a, b, jnp.where(is_inside, x, 1.0))
         out = jnp.where(is_inside, inside, jnp.where(jnp.isnan(x), jnp.nan, -jnp.inf))
         return jnp.where(is_proper(p, a, b), out, jnp.nan)
 
@@ -121,8 +121,8 @@ class AbstractGIG(AbstractLaw):
 
     @property
     def variance(self) -> Array:
-        """E[(x - mean)^2]."""
-        return self._moments()[1]
+        """E[(x - mean)^2], to 1e-12."""
+        return moments.mean_and_variance(*self._full())[1]
 
     @property
     def skewness(self) -> Array:
@@ -200,7 +200,17 @@ class GeneralizedInverseGaussian(AbstractExponentialFamily, AbstractGIG):
     def _validate_jointly(self) -> None:
         check_order(type(self).__name__, self.p, self.a, self.b)
 
+    def _refuse_edges(self) -> None:
+        refuse_edges(type(self).__name__, self.a, self.b)
+
     log_partition = staticmethod(log_partition_gig)
+
+    @property
+    def expectation_params(self) -> Array:
+        """(E[log x], E[x], E[1/x]), of shape `batch_shape + (3,)`; some may be inf."""
+        p, a, b = self._full()
+        parts = mean_log(p, a, b), log_mean(p, a, b), log_mean(-p, b, a)
+        return jnp.stack([parts[0], jnp.exp(parts[1]), jnp.exp(parts[2])], axis=-1)
 
     @staticmethod
     def sufficient_statistics(value: ArrayLike) -> Array:
@@ -264,6 +274,20 @@ def check_order(owner: str, p: Array, a: Array, b: Array) -> None:
             i = int(jnp.argmax(is_bad))
             raise ValueError(
                 f"`{owner}(p={p[i]}, a={a[i]}, b={b[i]})` has no density: {cause}."
+            )
+
+
+def refuse_edges(owner: str, a: Array, b: Array) -> None:
+    """Raises ValueError for a concrete a = 0 or b = 0: the Fisher information."""
+    for name, rate, other in (
+        ("b", b, "`Gamma(p, a / 2)`"),
+        ("a", a, "`InverseGamma(-p, b / 2)`"),
+    ):
+        if not_jax_tracer(rate) and bool(jnp.any(rate == 0)):
+            raise ValueError(
+                f"`{owner}.fisher_information` is not defined at {name} = 0, the edge "
+                f"of the family, where `{name}` cannot move both ways. The mixing law "
+                f"is {other} there: take the information of that family."
             )
 
 
@@ -342,6 +366,11 @@ class InverseGaussian(AbstractExponentialFamily, AbstractGIG):
             3.0 * jnp.sqrt(ratio) * sd**3,
             (15.0 * ratio + 3.0) * two**2,
         )
+
+    @property
+    def variance(self) -> Array:
+        """Cube of `loc` over `concentration`."""
+        return self._moments()[1]
 
     @staticmethod
     def log_partition(theta: Array) -> Array:

@@ -9,62 +9,20 @@ Distribution, section 2.1.
 
 import math
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.scipy.special import gammaln
 
-from ..special import log_kv, log_kv_ratio
+from ..special._kv_parts import FAR, KvParts, kv_parts
 from ._kernel import times_exp
 
 Order = Array | float
 
 LOG_2 = math.log(2.0)
 LOG_HALF_PI = math.log(0.5 * math.pi)
-# Above, `log_kv(v, z) + z` loses more than the expansion below leaves out.
-SERIES_FROM = {"float64": 200.0, "float32": 16.0}
-# DLMF 10.41.10 divided by p^k: polynomials in m = (v / kappa)^2.
-OLVER = (
-    (3 / 24, -5 / 24),
-    (81 / 1152, -462 / 1152, 385 / 1152),
-    (30375 / 414720, -369603 / 414720, 765765 / 414720, -425425 / 414720),
-    (
-        4465125 / 39813120,
-        -94121676 / 39813120,
-        349922430 / 39813120,
-        -446185740 / 39813120,
-        185910725 / 39813120,
-    ),
-)
-
-
-def log_kve(v: Order, z: Array) -> Array:
-    r"""Returns $\log K_v(z) + z$ for $z > 0$, to full accuracy however large z is."""
-    if isinstance(v, float | int) and abs(v) == 0.5:
-        return 0.5 * (LOG_HALF_PI - jnp.log(z))
-    start = SERIES_FROM[str(z.dtype)]
-    is_large = z > start
-    near = jnp.where(is_large, 1.0, z)
-    return jnp.where(
-        is_large, _large(v, jnp.where(is_large, z, start)), log_kv(v, near) + near
-    )
-
-
-def _large(v: Order, z: Array) -> Array:
-    """Olver's uniform expansion (DLMF 10.41.4) of log K_v(z) + z."""
-    kappa = jnp.sqrt(z * z + v * v)
-    m = v * v / (kappa * kappa)
-    total = jnp.zeros_like(z)
-    for coefficients in reversed(OLVER):
-        w = jnp.zeros_like(m)
-        for c in reversed(coefficients):
-            w = w * m + c
-        total = -(total + w) / kappa
-    ratio = v / z
-    growth = jnp.arcsinh(ratio)
-    exponent = v * growth - v * v / (kappa + z)
-    return exponent + 0.5 * (LOG_HALF_PI - jnp.log(kappa)) + jnp.log1p(total)
 
 
 def root(x: Array) -> Array:
@@ -84,65 +42,125 @@ def log_normalizer(p: Order, a: Array, b: Array, *, edges: bool = True) -> Array
     `edges=False` leaves the edges out, for laws that cannot meet them.
     """
     if not edges:
-        return _inside(p, a, b)
+        return _inside_value(*split_order(p), a, b)
     is_inside = (a > 0) & (b > 0)
-    inside = _inside(p, jnp.where(is_inside, a, 1.0), jnp.where(is_inside, b, 1.0))
-    return jnp.where(is_inside, inside, _edge(p, a, b))
+    a_in, b_in = jnp.where(is_inside, a, 1.0), jnp.where(is_inside, b, 1.0)
+    value = _inside_value(*split_order(p), a_in, b_in)
+    return jnp.where(is_inside, value, edge_value(p, a, b))
 
 
-def _inside(p: Order, a: Array, b: Array) -> Array:
-    if isinstance(p, float | int):
-        return _inside_static(float(p), a, b)
-    return _inside_traced(p, a, b)
+class Inside(NamedTuple):
+    r"""A law with a > 0 and b > 0, in parts that keep their digits.
+
+    With `middle` $m = \sqrt{b/a}$, E[x] = m up and E[1/x] = down / m.
+
+    Attributes:
+        value: The log normaliser plus omega.
+        mean_log: E[log x] - log m.
+        log_middle: log m.
+        omega: The square root of ab.
+        middle: m.
+        up: K_{p+1} / K_p.
+        down: K_{p-1} / K_p.
+        up_excess: `up` - 1.
+        down_excess: `down` - 1.
+        balance: 1 + 2 omega - omega (up + down), for omega >= FAR.
+    """
+
+    value: Array
+    mean_log: Array
+    log_middle: Array
+    omega: Array
+    middle: Array
+    up: Array
+    down: Array
+    up_excess: Array
+    down_excess: Array
+    balance: Array
+
+    @property
+    def mean(self) -> Array:
+        """E[x]."""
+        return self.middle * self.up
+
+    @property
+    def mean_inverse(self) -> Array:
+        """E[1/x]."""
+        return self.down / self.middle
+
+    @property
+    def product(self) -> Array:
+        """E[x] E[1/x] - 1."""
+        # Of nearly opposite excesses, the sum is one of the parts.
+        far = (1.0 - self.balance) / self.omega + self.up_excess * self.down_excess
+        return jnp.where(self.omega > FAR, far, self.up * self.down - 1.0)
 
 
-def _value(p: Order, a: Array, b: Array) -> Array:
-    omega = jnp.sqrt(a) * jnp.sqrt(b)
-    return LOG_2 + log_kve(p, omega) + 0.5 * p * (jnp.log(b) - jnp.log(a))
+def _half_parts(omega: Array) -> KvParts:
+    """The parts at order 1/2, without the derivative in the order."""
+    one, none = jnp.ones_like(omega), jnp.zeros_like(omega)
+    return KvParts(0.5 * (LOG_HALF_PI - jnp.log(omega)), none, one, none, none)
 
 
-def _log_means(p: Order, a: Array, b: Array) -> tuple[Array, Array]:
-    """Log of E[x] and of E[1/x], each a sum of positive terms, from one ratio."""
-    size = abs(p) if isinstance(p, float) else jnp.abs(p)
-    omega = jnp.sqrt(a) * jnp.sqrt(b)
+def inside(p: Order, a: Array, b: Array) -> Inside:
+    """The law with positive a and b. A number p has no derivative in the order."""
+    root_a, root_b = jnp.sqrt(a), jnp.sqrt(b)
+    omega, middle = root_a * root_b, root_b / root_a
+    log_middle = 0.5 * (jnp.log(b) - jnp.log(a))
+    size = abs(p) if isinstance(p, float | int) else jnp.abs(p)
+    if isinstance(size, float | int) and size == 0.5:
+        parts = _half_parts(omega)
+    else:
+        parts = kv_parts(jnp.asarray(size, omega.dtype), omega)
     # K_{v-1} / K_v is the lesser of the two ratios, and K_{v+1} / K_v follows.
-    lesser = log_kv_ratio(-size, omega)
-    greater = jnp.log(2.0 * size / omega + jnp.exp(lesser))
-    log_scale = 0.5 * (jnp.log(b) - jnp.log(a))
+    rest = 2.0 * size / omega
+    lesser = parts.ratio, parts.excess
+    greater = rest + parts.ratio, rest + parts.excess
     is_right = p > 0
-    return (
-        jnp.where(is_right, greater, lesser) + log_scale,
-        jnp.where(is_right, lesser, greater) - log_scale,
+    if isinstance(p, float | int):
+        up, down = (greater, lesser) if is_right else (lesser, greater)
+    else:
+        up, down = (
+            tuple(jnp.where(is_right, x, y) for x, y in zip(*pair, strict=True))
+            for pair in ((greater, lesser), (lesser, greater))
+        )
+    sign = jnp.where(is_right, 1.0, -1.0)
+    value = LOG_2 + parts.scaled + p * log_middle
+    return Inside(
+        value,
+        sign * parts.by_v,
+        log_middle,
+        omega,
+        middle,
+        up[0],
+        down[0],
+        up[1],
+        down[1],
+        parts.balance,
     )
 
 
-@jax.custom_jvp
-def _inside_traced(p: Array, a: Array, b: Array) -> Array:
-    return _value(p, a, b)
-
-
-@_inside_traced.defjvp
-def _inside_traced_jvp(primals, tangents):
-    p, a, b = primals
-    log_x, log_inverse = _log_means(p, a, b)
-    value, by_order = jax.jvp(lambda q: _value(q, a, b), (p,), (jnp.ones_like(p),))
-    by_a, by_b = -0.5 * jnp.exp(log_x), -0.5 * jnp.exp(log_inverse)
-    return value, by_order * tangents[0] + by_a * tangents[1] + by_b * tangents[2]
-
-
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _inside_static(p: float, a: Array, b: Array) -> Array:
-    return _value(p, a, b)
+def _inside_value(number: float | None, p: Order, a: Array, b: Array) -> Array:
+    return inside(p if number is None else number, a, b).value
 
 
-@_inside_static.defjvp
-def _inside_static_jvp(p, primals, tangents):
-    log_x, log_inverse = _log_means(p, *primals)
-    by_a, by_b = -0.5 * jnp.exp(log_x), -0.5 * jnp.exp(log_inverse)
-    return _value(p, *primals), by_a * tangents[0] + by_b * tangents[1]
+@_inside_value.defjvp
+def _inside_value_jvp(number, primals, tangents):
+    p, a, b = primals
+    law = inside(p if number is None else number, a, b)
+    moved = -0.5 * (law.mean * tangents[1] + law.mean_inverse * tangents[2])
+    if number is None:
+        moved = moved + (law.mean_log + law.log_middle) * tangents[0]
+    return law.value, moved
 
 
-def _edge(p: Order, a: Array, b: Array) -> Array:
+def split_order(p: Order) -> tuple[float | None, Order]:
+    """A number apart from an array: a derivative in a number is not asked for."""
+    return (float(p), 0.0) if isinstance(p, float | int) else (None, p)
+
+
+def edge_value(p: Order, a: Array, b: Array) -> Array:
     is_gamma = a > 0
     order = jnp.where(is_gamma, p, -p)
     rate, other = 0.5 * jnp.where(is_gamma, a, b), 0.5 * jnp.where(is_gamma, b, a)
@@ -154,12 +172,21 @@ def _edge(p: Order, a: Array, b: Array) -> Array:
     return jnp.where(exists, value - other * mean, jnp.inf)
 
 
+def edge_moments(p: Order, a: Array, b: Array) -> tuple[Array, Array]:
+    """E[x] and E[1/x] where one of a and b is 0; 0 where they are infinite."""
+    is_gamma = a > 0
+    order = jnp.where(is_gamma, p, -p)
+    rate = 0.5 * jnp.where(is_gamma, a, b)
+    rate = jnp.where(rate > 0, rate, 1.0)
+    own = jnp.where(order > 0, order / rate, 0.0)
+    other = jnp.where(order > 1, rate / jnp.where(order > 1, order - 1.0, 1.0), 0.0)
+    return jnp.where(is_gamma, own, other), jnp.where(is_gamma, other, own)
+
+
 def log_mean(p: Order, a: Array, b: Array) -> Array:
     """Log of E[x]; of E[1/x] when called with (-p, b, a)."""
     is_inside = (a > 0) & (b > 0)
-    inside = _log_means(p, jnp.where(is_inside, a, 1.0), jnp.where(is_inside, b, 1.0))[
-        0
-    ]
+    law = inside(p, jnp.where(is_inside, a, 1.0), jnp.where(is_inside, b, 1.0))
     # Gamma(p, a / 2), or inverse gamma (-p, b / 2) which has a mean from -p > 1 on.
     gamma = jnp.log(2.0 * jnp.where(p > 0, p, 1.0)) - jnp.log(jnp.where(a > 0, a, 1.0))
     has_mean = p < -1
@@ -167,7 +194,7 @@ def log_mean(p: Order, a: Array, b: Array) -> Array:
         2.0 * jnp.where(has_mean, -p - 1.0, 1.0)
     )
     edge = jnp.where(a > 0, gamma, jnp.where(has_mean, inverse, jnp.inf))
-    return jnp.where(is_inside, inside, edge)
+    return jnp.where(is_inside, jnp.log(law.up) + law.log_middle, edge)
 
 
 def mean_log(p: Order, a: Array, b: Array) -> Array:

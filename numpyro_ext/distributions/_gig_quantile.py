@@ -1,52 +1,56 @@
-"""Quantiles of the generalized inverse Gaussian law: Newton's method on a log tail."""
+"""Quantiles of the generalized inverse Gaussian law, in third-order steps."""
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from ._gig_normalizer import log_density_of_log, log_normalizer
-from ._gig_tail import log_lower, log_upper
-from ._kernel import log_mode
+from ._gig_tail import log_upper_from
+from ._kernel import peak
 
 MAX_STEPS = 60
 
 
-def _tail(p: Array, a: Array, b: Array, v: Array, is_upper: Array) -> Array:
-    """Log of the tail asked for: the upper one is the lower one of 1/x."""
-    return log_lower(
-        jnp.where(is_upper, -p, p),
-        jnp.where(is_upper, b, a),
+def _mirrored(p: Array, a: Array, b: Array, q: Array) -> tuple[Array, Array, Array]:
+    """The order and rates of 1/x where the lower tail is asked for."""
+    is_upper = q > 0.5
+    return (
+        jnp.where(is_upper, p, -p),
         jnp.where(is_upper, a, b),
-        jnp.where(is_upper, -v, v),
+        jnp.where(is_upper, b, a),
     )
 
 
 @jax.custom_jvp
 def log_quantile(p: Array, a: Array, b: Array, q: Array) -> Array:
     """The v with P(log x < v) = q; all of one shape."""
+    is_proper = (q > 0) & (q < 1)
     is_upper = q > 0.5
     target = jnp.where(is_upper, jnp.log1p(-q), jnp.log(q))
-    log_z = log_normalizer(p, a, b)
-    tolerance = 4.0 * jnp.finfo(q.dtype).eps
-    is_proper = (q > 0) & (q < 1)
     target = jnp.where(is_proper, target, -1.0)
-    sign = jnp.where(is_upper, -1.0, 1.0)
+    order, up, down = _mirrored(p, a, b, q)
+    top = peak(order, up, down)
+    tolerance = 4.0 * jnp.finfo(q.dtype).eps
 
     def step(state):
         count, v, is_done = state
-        tail = _tail(p, a, b, v, is_upper)
-        hazard = jnp.exp(log_density_of_log(p, a, b, v, log_z) - tail)
-        # The log of a tail is concave in log x: from the second step on, the iterates
-        # approach from one side. The first may be cut short.
-        move = sign * (target - tail) / hazard
-        move = jnp.clip(move, -700.0, 700.0)
-        is_done = is_done | ~(jnp.abs(move) > tolerance * (1.0 + jnp.abs(v)))
+        tail, log_density = log_upper_from(top, order, up, down, v)
+        hazard = jnp.exp(log_density - tail)
+        gap = tail - target
+        # The log tail is concave in v. Its second derivative is -bend; the parabola
+        # gives the move, and has no root only far to the right of it.
+        slope = order - 0.5 * (up * jnp.exp(v) - down * jnp.exp(-v))
+        bend = jnp.maximum(hazard * (hazard + slope), 0.0)
+        inside = jnp.maximum(1.0 + 2.0 * (bend / hazard) * (gap / hazard), 0.0)
+        move = jnp.clip(2.0 * (gap / hazard) / (1.0 + jnp.sqrt(inside)), -700.0, 700.0)
+        is_close = ~(jnp.abs(move) > tolerance * (1.0 + jnp.abs(v)))
+        is_done = is_done | is_close | (jnp.abs(gap) < tolerance)
         return count + 1, jnp.where(jnp.isfinite(move), v + move, v), is_done
 
     def is_open(state):
         return (state[0] < MAX_STEPS) & ~jnp.all(state[2])
 
-    v = lax.while_loop(is_open, step, (0, log_mode(p, a, b), ~is_proper))[1]
+    v = lax.while_loop(is_open, step, (0, top.mode, ~is_proper))[1]
+    v = jnp.where(is_upper, v, -v)
     v = jnp.where(q == 0, -jnp.inf, jnp.where(q == 1, jnp.inf, v))
     return jnp.where((q >= 0) & (q <= 1), v, jnp.nan)
 
@@ -55,13 +59,13 @@ def log_quantile(p: Array, a: Array, b: Array, q: Array) -> Array:
 def _log_quantile_jvp(primals, tangents):
     p, a, b, q = primals
     v = log_quantile(*primals)
-    is_upper = q > 0.5
-    log_z = log_normalizer(p, a, b)
-    density = log_density_of_log(p, a, b, v, log_z)
+    sign = jnp.where(q > 0.5, 1.0, -1.0)
+    u = sign * v
 
-    def lower(p, a, b):
-        tails = log_lower(p, a, b, v), log_upper(p, a, b, v)
-        return jnp.where(is_upper, -jnp.exp(tails[1]), jnp.exp(tails[0]))
+    def upper(p, a, b):
+        mirrored = _mirrored(p, a, b, q)
+        return log_upper_from(peak(*mirrored), *mirrored, u)
 
-    moved = jax.jvp(lower, (p, a, b), tangents[:3])[1]
-    return v, (tangents[3] - moved) * jnp.exp(-density)
+    (tail, log_density), (moved, _) = jax.jvp(upper, (p, a, b), tangents[:3])
+    by_parameters = sign * moved * jnp.exp(tail - log_density)
+    return v, by_parameters + tangents[3] * jnp.exp(-log_density)

@@ -4,11 +4,18 @@ from jax import Array
 from jax.typing import ArrayLike
 from numpyro.distributions import constraints
 
+from ._fixed_order import rates_of_fixed_order
 from ._gig_normalizer import Order
+from ._joint_parameters import is_near, require
 from ._law import promote
-from ._multivariate_mixture import AbstractMultivariateNormalMixture, promote_vector
+from ._multivariate_mixture import AbstractMultivariateNormalMixture
 from ._normal_mixture import AbstractNormalMixture
-from ._parametrizations import alpha_bar_rates, alpha_beta_rates
+from ._parametrizations import (
+    alpha_bar_rates,
+    alpha_beta_rates,
+    alpha_beta_vectors,
+)
+from ._vectors import promote_vector
 
 
 class Hyperbolic(AbstractNormalMixture):
@@ -65,6 +72,16 @@ class Hyperbolic(AbstractNormalMixture):
     def mixing(self) -> tuple[Order, Array, Array]:
         """(p, a, b) of the mixing law."""
         return 1.0, self.a, self.b
+
+    @classmethod
+    def _own_from_mixing(cls, p: Array, a: Array, b: Array) -> dict[str, Array]:
+        require(cls.__name__, is_near(p, 1.0), "p = 1", (p, a, b))
+        return {"a": a, "b": b}
+
+    @classmethod
+    def _own_from_expectation(cls, eta: Array) -> dict[str, Array]:
+        a, b = rates_of_fixed_order(1.0, eta[..., 1], eta[..., 2])
+        return {"a": a, "b": b}
 
     @classmethod
     def from_alpha_beta(
@@ -175,3 +192,42 @@ class MultivariateHyperbolic(AbstractMultivariateNormalMixture):
     def mixing(self) -> tuple[Order, Array, Array]:
         """(p, a, b) of the mixing law."""
         return 1.0, self.a, self.b
+
+    @classmethod
+    def from_alpha_beta(
+        cls,
+        alpha: ArrayLike,
+        beta: ArrayLike,
+        delta: ArrayLike,
+        mu: ArrayLike = 0.0,
+        structure: ArrayLike | None = None,
+    ) -> "MultivariateHyperbolic":
+        r"""The parameters of Barndorff-Nielsen: $\beta^T\Delta\beta < \alpha^2$.
+
+        $a = \alpha^2 - \beta^T\Delta\beta$, $b = \delta^2$,
+        $\gamma = \Delta\beta$ and $S S^T = \Delta$, the `structure` matrix, which is
+        the unit matrix unless given. With determinant 1 the parameters are unique.
+        Source: Blæsild and Jensen (1981), Statistical Distributions in Scientific
+        Work 4, 45-66.
+        """
+        a, b, vectors = alpha_beta_vectors(cls.__name__, alpha, beta, delta, structure)
+        return cls(a, b, mu, **vectors)
+
+    @classmethod
+    def from_alpha_bar(
+        cls,
+        alpha_bar: ArrayLike,
+        loc: ArrayLike = 0.0,
+        skew: ArrayLike = 0.0,
+        scale_tril: ArrayLike | None = None,
+        cov_factor: ArrayLike | None = None,
+        cov_diag: ArrayLike | None = None,
+    ) -> "MultivariateHyperbolic":
+        r"""The identified parameters: E[w] = 1 and $\bar\alpha = \sqrt{ab}$.
+
+        $a = \bar\alpha R$ and $b = \bar\alpha / R$ with
+        $R = K_2(\bar\alpha)/K_1(\bar\alpha)$; the mean is loc + skew.
+        Source: McNeil, Frey, Embrechts (2015), section 6.2.3; R's `ghyp`.
+        """
+        a, b = alpha_bar_rates(cls.__name__, 1.0, alpha_bar)
+        return cls(a, b, loc, skew, scale_tril, cov_factor, cov_diag)

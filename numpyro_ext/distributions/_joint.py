@@ -12,11 +12,15 @@ from numpyro.distributions import constraints
 from numpyro.distributions.util import validate_sample
 from numpyro.util import is_prng_key
 
+from ._closed_moments import times
 from ._exponential_family import AbstractExponentialFamily
-from ._generalized_inverse_gaussian import GeneralizedInverseGaussian, check_order
+from ._generalized_inverse_gaussian import (
+    GeneralizedInverseGaussian,
+    check_order,
+    refuse_edges,
+)
 from ._gig_expectation import gig_natural, log_partition_gig
 from ._law import AbstractLaw, as_float
-from ._multivariate_mixture import promote_vector
 from ._multivariate_normal import (
     LOG_2PI,
     half_log_det,
@@ -27,6 +31,7 @@ from ._multivariate_normal import (
     unpack,
     unpack_precision,
 )
+from ._vectors import promote_vector
 
 
 class JointNormalMixture(AbstractExponentialFamily, AbstractLaw):
@@ -107,12 +112,15 @@ class JointNormalMixture(AbstractExponentialFamily, AbstractLaw):
     def _validate_jointly(self) -> None:
         check_order(type(self).__name__, self.p, self.a, self.b)
 
+    def _refuse_edges(self) -> None:
+        refuse_edges(type(self).__name__, self.a, self.b)
+
     def mixing_law(self) -> GeneralizedInverseGaussian:
         """The law of w."""
-        law = GeneralizedInverseGaussian(self.p, self.a, self.b, validate_args=False)
-        return (
-            law if law.batch_shape == self.batch_shape else law.expand(self.batch_shape)
-        )  # pyright: ignore
+        p, a, b = (
+            jnp.broadcast_to(x, self.batch_shape) for x in (self.p, self.a, self.b)
+        )
+        return GeneralizedInverseGaussian(p, a, b, validate_args=False)
 
     def given(self, w: Array) -> dist.MultivariateNormal:
         """The law of x given w."""
@@ -188,28 +196,59 @@ class JointNormalMixture(AbstractExponentialFamily, AbstractLaw):
         """The member with these natural parameters."""
         theta = as_float(cls.__name__, "theta", theta)
         p, a, b, loc, skew, precision, _ = _classical(theta)
+        # Differences: what is left of an edge is rounding, of either sign.
+        a, b = _unless_rounding(a, theta[..., 1]), _unless_rounding(b, theta[..., 2])
         return cls(p, a, b, loc, skew, jnp.linalg.cholesky(inverse(precision)))
 
     @classmethod
     def from_expectation(cls, eta: ArrayLike) -> "JointNormalMixture":
         """The member whose statistics have this mean: the M step of EM."""
         eta = as_float(cls.__name__, "eta", eta)
-        d = _dim(eta.shape[-1])
+        d = dimension(eta.shape[-1])
         mixing = gig_natural(eta[..., :3])
         p, a, b = mixing[..., 0] + 1.0, -2.0 * mixing[..., 1], -2.0 * mixing[..., 2]
-        w, over_w = eta[..., 1:2], eta[..., 2:3]
-        x, ratio = eta[..., 3 : 3 + d], eta[..., 3 + d : 3 + 2 * d]
-        spread = w * over_w - 1.0
-        loc, skew = (w * ratio - x) / spread, (over_w * x - ratio) / spread
-        # E[(x - loc - skew w)(x - loc - skew w)^T / w]
-        cross = loc[..., :, None] * ratio[..., None, :]
-        tilted = skew[..., :, None] * x[..., None, :]
-        scale = unpack(eta[..., 3 + 2 * d :]) - cross - tilted
-        scale = 0.5 * (scale + jnp.swapaxes(scale, -1, -2))
-        return cls(p, a, b, loc, skew, jnp.linalg.cholesky(scale))
+        return cls(p, a, b, *normal_part(eta, d))
+
+    @property
+    def expectation_params(self) -> Array:
+        """Eta, in the order of the class's docstring; infinite where a moment is."""
+        of_w = self.mixing_law().expectation_params
+        w, over_w = of_w[..., 1:2], of_w[..., 2:3]
+        loc, skew = self.loc, self.skew
+        ratio = times(loc, over_w) + skew
+        square = self.scale_tril @ jnp.swapaxes(self.scale_tril, -1, -2)
+        cross = loc[..., :, None] * skew[..., None, :]
+        square = square + cross + jnp.swapaxes(cross, -1, -2)
+        for vector, moment in ((loc, over_w), (skew, w)):
+            outer = vector[..., :, None] * vector[..., None, :]
+            square = square + times(outer, moment[..., None])
+        parts = [of_w, loc + times(skew, w), ratio, pack(square)]
+        return jnp.concatenate(
+            [jnp.broadcast_to(x, self.batch_shape + x.shape[-1:]) for x in parts], -1
+        )
 
 
-def _dim(count: int) -> int:
+def normal_part(eta: Array, d: int) -> tuple[Array, Array, Array]:
+    """(loc, skew, scale_tril) of the expectations, whatever the law of w."""
+    w, over_w = eta[..., 1:2], eta[..., 2:3]
+    x, ratio = eta[..., 3 : 3 + d], eta[..., 3 + d : 3 + 2 * d]
+    spread = w * over_w - 1.0
+    loc, skew = (w * ratio - x) / spread, (over_w * x - ratio) / spread
+    # E[(x - loc - skew w)(x - loc - skew w)^T / w]
+    cross = loc[..., :, None] * ratio[..., None, :]
+    tilted = skew[..., :, None] * x[..., None, :]
+    scale = unpack(eta[..., 3 + 2 * d :]) - cross - tilted
+    scale = 0.5 * (scale + jnp.swapaxes(scale, -1, -2))
+    return loc, skew, jnp.linalg.cholesky(scale)
+
+
+def _unless_rounding(rate: Array, theta: Array) -> Array:
+    """The rate; 0 if it is within rounding of the coordinate that it is part of."""
+    noise = 64.0 * jnp.finfo(rate.dtype).eps * jnp.abs(theta)
+    return jnp.where(jnp.abs(rate) <= noise, 0.0, rate)
+
+
+def dimension(count: int) -> int:
     """The d with 3 + 2 d + d (d + 1) / 2 = count."""
     d = (math.isqrt(8 * count + 1) - 5) // 2
     if d < 1 or 3 + 2 * d + d * (d + 1) // 2 != count:
@@ -222,7 +261,7 @@ def _dim(count: int) -> int:
 
 def _classical(theta: Array) -> tuple[Any, ...]:
     """(p, a, b, loc, skew, precision, its Cholesky factor) of natural parameters."""
-    d = _dim(theta.shape[-1])
+    d = dimension(theta.shape[-1])
     by_x, by_ratio = theta[..., 3 : 3 + d], theta[..., 3 + d : 3 + 2 * d]
     precision = unpack_precision(theta[..., 3 + 2 * d :])
     cholesky = jnp.linalg.cholesky(precision)

@@ -7,17 +7,26 @@ fixed number, so that nothing branches.
 """
 
 import math
+from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
 
-# A panel ends where the integrand has fallen by exp(-DROP): below the last bit of the
-# sum in float64, and above the underflow of float32.
-DROP = 40.0
-# Where a panel is cut in two: a plateau before, a fall after.
-KNEE = 3.0
-NEWTON_STEPS = 5
+# Panels end where the integrand has fallen by these amounts. The last is below the last
+# bit of the sum in float64, and above the underflow of float32.
+LEVELS = (3.0, 12.0, 40.0)
+DROP = LEVELS[-1]
+KNEE = LEVELS[0]
+# A term a e^v that is tiny at the mode is a wall far away: panels end where it has
+# taken these amounts.
+WALLS = (1e-8, 0.05)
+# The part that shrinks by e^-d is gone after these distances.
+STEPS = (3.0, 16.0)
+NUM_FEATURES = len(LEVELS) + len(WALLS) + len(STEPS)
+NUM_NODES = 12
+NEWTON_STEPS = 4
 
 
 def legendre(num_nodes: int, dtype) -> tuple[Array, Array]:
@@ -37,16 +46,25 @@ def times_exp(factor: Array, v: Array) -> Array:
     return factor * jnp.exp(jnp.where(is_zero, 0.0, v))
 
 
+def _series(first: int) -> list[float]:
+    """Coefficients of sum y^k / (first + 2 k)!, for y up to 1."""
+    return [1.0 / math.factorial(first + 2 * k) for k in range(9)]
+
+
+def _polynomial(coefficients: list[float], y: Array) -> Array:
+    # Of products and sums only: XLA's simplifier goes in circles over quotients here.
+    total = jnp.full_like(y, coefficients[-1])
+    for c in reversed(coefficients[:-1]):
+        total = total * y + c
+    return total
+
+
 def exp_remainders(x: Array) -> tuple[Array, Array]:
     """Returns e^x - 1 - x and e^-x - 1 + x for x >= 0, without cancellation near 0."""
     is_small = x < 1.0
     small, large = jnp.where(is_small, x, 0.0), jnp.where(is_small, 1.0, x)
     y = small * small
-    even, odd = jnp.ones_like(x), jnp.ones_like(x)
-    for k in range(8, 0, -1):
-        even = 1.0 + y / ((2 * k + 1) * (2 * k + 2)) * even
-        odd = 1.0 + y / ((2 * k + 2) * (2 * k + 3)) * odd
-    even, odd = 0.5 * y * even, small * y / 6.0 * odd
+    even, odd = y * _polynomial(_series(2), y), small * y * _polynomial(_series(3), y)
     growth = jnp.where(is_small, even + odd, _expm1(large) - large)
     decay = jnp.where(is_small, even - odd, jnp.expm1(-large) + large)
     return growth, decay
@@ -83,16 +101,119 @@ def reach(slope: Array, up: Array, down: Array, drop: Array | float) -> Array:
     so Newton's method comes down from the least of them without overshooting.
     """
     tiny = jnp.finfo(slope.dtype).tiny * 1e4
-    ratio_up = drop / jnp.maximum(up, tiny)
     ratio_down = drop / jnp.maximum(down, tiny)
-    root_up = jnp.sqrt(2.0 * ratio_up)
-    bound = jnp.minimum(root_up, jnp.log1p(ratio_up + root_up))
-    bound = jnp.minimum(bound, ratio_down + jnp.sqrt(2.0 * ratio_down))
+    bound = jnp.minimum(wall(up, drop), ratio_down + jnp.sqrt(2.0 * ratio_down))
     bound = jnp.minimum(bound, drop / jnp.maximum(slope, tiny))
     for _ in range(NEWTON_STEPS):
-        growth = _expm1(bound)
-        decay = -jnp.expm1(-bound)
-        rate = slope + up * growth + down * decay
-        excess = fall(slope, up, down, bound) - drop
+        growth, decay = exp_remainders(bound)
+        rate = slope + up * (growth + bound) + down * (bound - decay)
+        excess = slope * bound + up * growth + down * decay - drop
         bound = jnp.maximum(bound - excess / jnp.maximum(rate, tiny), 0.0)
     return bound
+
+
+def wall(up: Array, drop: Array | float) -> Array:
+    """A distance by which the growing term alone has taken at least `drop`."""
+    tiny = jnp.finfo(up.dtype).tiny * 1e4
+    ratio = drop / jnp.maximum(up, tiny)
+    root = jnp.sqrt(2.0 * ratio)
+    return jnp.minimum(root, jnp.log1p(ratio + root))
+
+
+def features(slope: Array, up: Array, down: Array, extra: Array | float = 0.0) -> Array:
+    """Distances at which panels end, on a new first axis; the last is the end.
+
+    The levels count from `extra` above the point.
+    """
+    shape = (len(LEVELS), *(1 for _ in slope.shape))
+    drops = jnp.maximum(jnp.asarray(LEVELS, slope.dtype).reshape(shape) + extra, 1e-30)
+    ends = reach(slope[None], up[None], down[None], drops)
+    others = [wall(up, drop) for drop in WALLS]
+    others += [jnp.full_like(up, step) for step in STEPS]
+    inner = jnp.minimum(jnp.stack(others), ends[-1])
+    return jnp.concatenate([inner, ends])
+
+
+def panels(ends: Array) -> tuple[Array, Array]:
+    """Places and weights of Gauss-Legendre rules between `ends`, along the first axis.
+
+    The first axis is that of the sum, so that the sum runs over whole vectors.
+    """
+    nodes, weights = legendre(NUM_NODES, ends.dtype)
+    width = jnp.diff(ends, axis=0)[:, None]
+    column = (1, NUM_NODES, *(1 for _ in ends.shape[1:]))
+    places = ends[:-1, None] + width * nodes.reshape(column)
+    sizes = width * weights.reshape(column)
+    shape = (-1, *ends.shape[1:])
+    return places.reshape(shape), sizes.reshape(shape)
+
+
+def _row_sums(slope, up, down, longest, want_moments):
+    still = lax.stop_gradient((jnp.maximum(slope, 0.0), up, down))
+    # A plain minimum keeps the derivative in `longest` where it is what binds.
+    ends = jnp.minimum(lax.stop_gradient(features(*still)), longest)
+    ends = jnp.sort(jnp.concatenate([jnp.zeros_like(longest)[None], ends]), axis=0)
+    d, sizes = panels(ends)
+    growth, decay = exp_remainders(d)
+    terms = sizes * jnp.exp(-(slope * d + up * growth + down * decay))
+    total = jnp.sum(terms, axis=0)
+    if not want_moments:
+        return total
+    return total, [jnp.sum(terms * x, axis=0) for x in (d, growth, decay)]
+
+
+@jax.custom_jvp
+def row(slope: Array, up: Array, down: Array, longest: Array) -> Array:
+    """Integral of exp(-fall(d)) over d from 0 to `longest`, which may be infinite."""
+    return _row_sums(slope, up, down, longest, False)
+
+
+@row.defjvp
+def _row_jvp(primals, tangents):
+    total, moments = _row_sums(*primals, True)
+    longest = primals[3]
+    is_finite = jnp.isfinite(longest)
+    last = fall(*primals[:3], jnp.where(is_finite, longest, 0.0))
+    moved = jnp.where(is_finite, jnp.exp(-last) * tangents[3], 0.0)
+    for moment, tangent in zip(moments, tangents[:3], strict=True):
+        moved = moved - moment * tangent
+    return total, moved
+
+
+class Peak(NamedTuple):
+    """The kernel about its mode: place, a e^v / 2 and b e^-v / 2 there, and sums.
+
+    `slope` is 0, with the derivative that the fixed place leaves; `left` and `right`
+    are the integrals on the two sides relative to the peak.
+    """
+
+    mode: Array
+    slope: Array
+    up: Array
+    down: Array
+    left: Array
+    right: Array
+
+
+def peak(p: Array, a: Array, b: Array) -> Peak:
+    """The peak of the kernel; the three have one shape."""
+    mode = lax.stop_gradient(log_mode(p, a, b))
+    up, down = 0.5 * times_exp(a, mode), 0.5 * times_exp(b, -mode)
+    slope = up - down - p
+    slope = slope - lax.stop_gradient(slope)
+    endless = jnp.full_like(up, jnp.inf)
+    sides = (
+        jnp.stack(x) for x in ((-slope, slope), (down, up), (up, down), (endless,) * 2)
+    )
+    left, right = row(*sides)
+    return Peak(mode, slope, up, down, left, right)
+
+
+def fall_from(peak: Peak, v: Array) -> Array:
+    """What the log kernel loses from its peak to v."""
+    d = v - peak.mode
+    is_right = d > 0
+    up = jnp.where(is_right, peak.up, peak.down)
+    down = jnp.where(is_right, peak.down, peak.up)
+    slope = jnp.where(is_right, peak.slope, -peak.slope)
+    return fall(slope, up, down, jnp.abs(d))

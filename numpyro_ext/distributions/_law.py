@@ -1,5 +1,7 @@
 """What every law of the package has in common: parameters in, messages out."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,10 @@ from jax.typing import ArrayLike
 from numpyro.distributions import constraints
 from numpyro.distributions.util import promote_shapes
 from numpyro.util import not_jax_tracer
+
+from ._keywords import check_keywords
+
+LOWER_CHOLESKY = constraints.lower_cholesky
 
 
 def as_float(owner: str, name: str, value: ArrayLike | None) -> Array:
@@ -44,8 +50,72 @@ def describe_bad(value: Array, is_valid: Array) -> str:
     return f"{values[first]} at index {where} ({len(spots)} bad of {good.size})"
 
 
+def refuse_cholesky(owner: str, name: str, value: Array) -> None:
+    """Raises ValueError that says why the matrix is no Cholesky factor."""
+    matrices = np.asarray(value).reshape((-1, *value.shape[-2:]))
+    for i, matrix in enumerate(matrices):
+        batch = np.unravel_index(i, value.shape[:-2])
+        where = f" at index {tuple(int(j) for j in batch)}" if batch else ""
+        is_lower = np.array_equal(matrix, np.tril(matrix))
+        if not np.all(np.isfinite(matrix)):
+            raise ValueError(
+                f"`{owner}`: `{name}`{where} has entries that are not finite. Most "
+                "often it is the Cholesky factor of a matrix that is not positive "
+                "definite: look at `jnp.linalg.eigvalsh(matrix)`, whose smallest value "
+                "must be positive."
+            )
+        if not is_lower and np.allclose(matrix, matrix.T):
+            least = np.linalg.eigvalsh(matrix)[0]
+            advice = (
+                f"Give `{name}=jnp.linalg.cholesky(matrix)`."
+                if least > 0
+                else "It is not positive definite, so it has no Cholesky factor."
+            )
+            raise ValueError(
+                f"`{owner}`: `{name}`{where} is not lower triangular but a symmetric "
+                f"matrix, with smallest eigenvalue {least:.6g}. {advice}"
+            )
+        if not is_lower:
+            row, col = np.argwhere(np.triu(matrix, 1) != 0)[0]
+            raise ValueError(
+                f"`{owner}`: `{name}`{where} is not lower triangular: entry ({row}, "
+                f"{col}) is {matrix[row, col]:.6g}. Give the lower Cholesky factor, "
+                "`jnp.linalg.cholesky(matrix)`."
+            )
+        least = np.diagonal(matrix).min()
+        if least <= 0:
+            raise ValueError(
+                f"`{owner}`: `{name}`{where} is not the Cholesky factor of a positive "
+                f"definite matrix: its smallest eigenvalue, the least entry of its "
+                f"diagonal, is {least:.6g}. All must be positive."
+            )
+
+
+def check_definite(owner: str, name: str, matrix: Array) -> None:
+    """Raises ValueError for a concrete matrix that is not positive definite."""
+    if not not_jax_tracer(matrix):
+        return
+    values = np.asarray(matrix)
+    if values.ndim < 2 or values.shape[-1] != values.shape[-2]:
+        raise ValueError(f"`{owner}` got `{name}` of shape {values.shape}: not square.")
+    if not np.allclose(values, np.swapaxes(values, -1, -2)):
+        raise ValueError(f"`{owner}` got a `{name}` that is not symmetric.")
+    least = np.min(np.linalg.eigvalsh(values)) if np.isfinite(values).all() else np.nan
+    if not least > 0:
+        raise ValueError(
+            f"`{owner}`: `{name}` is not positive definite: its smallest eigenvalue is "
+            f"{least:.6g}."
+        )
+
+
 class AbstractLaw(dist.Distribution):
     """A NumPyro distribution whose refusals name the parameter and its value."""
+
+    # JAX and pickle call it without arguments, and `__init__` not at all.
+    def __new__(cls, *args: Any, **kwargs: Any) -> "AbstractLaw":
+        """Refuses keywords that the law does not have."""
+        check_keywords(cls, len(args), kwargs)
+        return super().__new__(cls)
 
     def validate_args(self, strict: bool = True) -> None:
         """Raises ValueError for a concrete parameter outside its domain."""
@@ -59,6 +129,8 @@ class AbstractLaw(dist.Distribution):
                 if constraint.event_dim == 0:
                     is_valid = is_valid & jnp.isfinite(value)
                 if not_jax_tracer(is_valid):
+                    if not np.all(is_valid) and constraint is LOWER_CHOLESKY:
+                        refuse_cholesky(owner, name, value)
                     if not np.all(is_valid):
                         raise ValueError(
                             f"{owner} distribution got invalid {name} parameter: "

@@ -10,38 +10,44 @@ rule are laid without a search and without a branch.
 """
 
 import math
+from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.scipy.special import erfc
 
-from ._gig_normalizer import log_density_of_log, log_normalizer
-from ._kernel import DROP, KNEE, fall, legendre, log_mode, reach, times_exp
+from ._kernel import (
+    Peak,
+    fall_from,
+    features,
+    log_mode,
+    panels,
+    peak,
+    times_exp,
+)
 
-NUM_NODES = 20
 # The Mills ratio is all but 1 / xi beyond.
 BEND = 6.0
 # Mills' ratio by its asymptotic series: 4e-15 here, with that many terms.
 MILLS_FROM = 12.0
 MILLS_TERMS = 12
 # It adds at most some units of log to the fall of the kernel.
-REACH = DROP + 6.0
+MILLS_SLACK = 6.0
+INVERSE_ROOT_2PI = 1.0 / math.sqrt(2.0 * math.pi)
 
 
-def _level(p: Array, a: Array, b: Array, mode: Array, v: Array) -> Array:
-    """Log kernel at v relative to its own mode."""
-    up, down = 0.5 * times_exp(a, mode), 0.5 * times_exp(b, -mode)
-    rest = jnp.zeros_like(up)
-    is_right = v > mode
-    one, other = jnp.where(is_right, up, down), jnp.where(is_right, down, up)
-    return -fall(rest, one, other, jnp.abs(v - mode))
+class Sums(NamedTuple):
+    """Quadrature of one tail: its log, and what the derivatives need.
 
+    `share` are the parts of the tail that fall on the places v, adding to 1; `normal`
+    are the same with the normal density of xi in place of its upper tail.
+    """
 
-def _edges(p: Array, a: Array, b: Array, mode: Array, drop: Array) -> tuple[Array, ...]:
-    """Where the kernel is `drop` below its mode, on the left and on the right."""
-    up, down = 0.5 * times_exp(a, mode), 0.5 * times_exp(b, -mode)
-    rest, drop = jnp.zeros_like(up), jnp.maximum(drop, 1e-30)
-    return mode - reach(rest, down, up, drop), mode + reach(rest, up, down, drop)
+    log_tail: Array
+    v: Array
+    share: Array
+    normal: Array
 
 
 def _crossing(z: Array, t: Array, level: float) -> Array:
@@ -52,63 +58,103 @@ def _crossing(z: Array, t: Array, level: float) -> Array:
     return 2.0 * jnp.log(y)
 
 
-def _breaks(p: Array, a: Array, b: Array, z: Array, t: Array) -> Array:
-    """Ends of the panels, in order, on a new last axis."""
+def _xi(z: Array, t: Array, v: Array) -> Array:
+    return z * jnp.exp(-0.5 * v) - t * jnp.exp(0.5 * v)
+
+
+def _breaks(top: Peak, p: Array, a: Array, b: Array, z: Array, t: Array) -> Array:
+    """Ends of the panels, in order, on a new first axis."""
     far_a, far_b = a + t * t, b + z * z
-    near, far = log_mode(p, a, b), log_mode(p, far_a, far_b)
-
-    def xi(v):
-        return z * jnp.exp(-0.5 * v) - t * jnp.exp(0.5 * v)
-
+    near, far = top.mode, log_mode(p, far_a, far_b)
     # The concave bound has its mode in the half where that half's kernel has its own.
-    is_far = xi(near) > 0
+    is_far = _xi(z, t, near) > 0
     mode = jnp.where(is_far, far, near)
-    # How much lower the far kernel's mode is than the near one's, and the reverse.
-    far_top = _level(p, a, b, near, far) - 0.5 * jnp.square(jnp.maximum(xi(far), 0.0))
-    # xi may be negative at `far` only where the near kernel holds the mode.
-    far_value = _level(p, a, b, near, far) - 0.5 * jnp.square(xi(far))
-    top = jnp.where(is_far, far_top, 0.0)
-    points = [mode]
-    for drop in (KNEE, REACH):
-        near_edges = _edges(p, a, b, near, drop - top)
-        far_edges = _edges(p, far_a, far_b, far, drop - top + far_value)
-        for near_edge, far_edge in zip(near_edges, far_edges, strict=True):
-            has_far = drop - top + far_value > 0
-            points.append(jnp.where(has_far & (xi(far_edge) > 0), far_edge, near_edge))
-    low, high = points[3], points[4]
+    # Log height of the bound at `far`, relative to the near kernel's peak.
+    xi = _xi(z, t, far)
+    base = -fall_from(top, far)
+    far_value = base - 0.5 * jnp.square(xi)
+    highest = jnp.where(is_far, base - 0.5 * jnp.square(jnp.maximum(xi, 0.0)), 0.0)
+    # Axes: near or far kernel, left or right of it.
+    up, down = 0.5 * times_exp(a, near), 0.5 * times_exp(b, -near)
+    far_up, far_down = 0.5 * times_exp(far_a, far), 0.5 * times_exp(far_b, -far)
+    grow = jnp.stack([jnp.stack([down, up]), jnp.stack([far_down, far_up])])
+    shrink = jnp.stack([jnp.stack([up, down]), jnp.stack([far_up, far_down])])
+    extra = MILLS_SLACK - highest
+    extra = jnp.stack([jnp.stack([extra] * 2), jnp.stack([extra + far_value] * 2)])
+    away = features(jnp.zeros_like(grow), grow, shrink, extra)
+    near_ends = jnp.stack([near - away[:, 0, 0], near + away[:, 0, 1]], axis=1)
+    far_ends = jnp.stack([far - away[:, 1, 0], far + away[:, 1, 1]], axis=1)
+    ends = jnp.where(_xi(z, t, far_ends) > 0, far_ends, near_ends)
+    low, high = ends[-1, 0], ends[-1, 1]
+    points = [mode[None], ends.reshape((-1, *mode.shape))]
     for level in (BEND, 0.0, -BEND):
         # A falling crossing when both are positive, its mirror image when negative.
-        right = _crossing(z, t, level)
-        left = -_crossing(-t, -z, level)
+        right, left = _crossing(z, t, level), -_crossing(-t, -z, level)
         both = jnp.where(t > 0, right, left)
-        points.append(jnp.where(jnp.isfinite(both), jnp.clip(both, low, high), mode))
-    return jnp.sort(jnp.stack(points, axis=-1), axis=-1)
+        points.append(jnp.where(jnp.isfinite(both), both, mode)[None])
+    return jnp.sort(jnp.clip(jnp.concatenate(points), low, high), axis=0)
 
 
+def tail_sums(top: Peak, p: Array, a: Array, b: Array, z: Array, t: Array) -> Sums:
+    """The upper tail at z; the peak is that of the kernel (p, a, b)."""
+    ends = lax.stop_gradient(_breaks(top, p, a, b, z, t))
+    v, sizes = panels(ends)
+    xi = _xi(z, t, v)
+    height = -fall_from(top, v) - 0.5 * jnp.square(jnp.maximum(xi, 0.0))
+    highest = lax.stop_gradient(jnp.max(height, axis=0))
+    weight = sizes * jnp.exp(height - highest)
+    share = weight * scaled_upper(xi)
+    total = jnp.sum(share, axis=0)
+    below = jnp.minimum(xi, 0.0)
+    normal = weight * (INVERSE_ROOT_2PI * jnp.exp(-0.5 * below * below)) / total
+    log_tail = highest + jnp.log(total) - jnp.log(top.left + top.right)
+    return Sums(log_tail, v, share / total, normal)
+
+
+@jax.custom_jvp
 def log_upper(p: Array, a: Array, b: Array, z: Array, t: Array) -> Array:
     """Log of P(x > mu + sigma z), for skew / scale = t; the five have one shape."""
-    ends = lax.stop_gradient(_breaks(p, a, b, z, t))
-    nodes, weights = legendre(NUM_NODES, z.dtype)
-    width = jnp.diff(ends, axis=-1)
-    v = ends[..., :-1, None] + width[..., None] * nodes
-    v = v.reshape((*z.shape, -1))
-    log_weight = jnp.log(
-        jnp.maximum(width[..., None] * weights, jnp.finfo(z.dtype).tiny)
-    )
-    p, a, b, z, t = (x[..., None] for x in (p, a, b, z, t))
-    height, ratio = _integrand(p, a, b, z, t, v)
-    terms = height + log_weight.reshape(v.shape)
-    top = lax.stop_gradient(jnp.max(terms, axis=-1, keepdims=True))
-    return jnp.log(jnp.sum(ratio * jnp.exp(terms - top), axis=-1)) + top[..., 0]
+    return tail_sums(peak(p, a, b), p, a, b, z, t).log_tail
 
 
-def _integrand(
-    p: Array, a: Array, b: Array, z: Array, t: Array, v: Array
-) -> tuple[Array, Array]:
-    """Log of the integrand's exponential part, and the slowly varying rest of it."""
-    xi = z * jnp.exp(-0.5 * v) - t * jnp.exp(0.5 * v)
-    log_f = log_density_of_log(p, a, b, v, log_normalizer(p, a, b))
-    return log_f - 0.5 * jnp.square(jnp.maximum(xi, 0.0)), scaled_upper(xi)
+def log_upper_along(
+    primals: tuple[Array, ...], tangents: tuple[Array, ...]
+) -> tuple[Array, Array, Array]:
+    """Log of the upper tail, its derivative along (p, a, b, t), and the log density."""
+    p, a, b, z, t = primals
+    t_p, t_a, t_b, t_t = tangents
+
+    def whole(p, a, b):
+        top = peak(p, a, b)
+        return jnp.log(top.left + top.right), top
+
+    (_, top), (moved, _) = jax.jvp(whole, (p, a, b), (t_p, t_a, t_b))
+    sums = tail_sums(top, *primals)
+    # The peak is a fixed place: the kernel is relative to its value there.
+    d = sums.v - top.mode
+    up, down = jnp.exp(top.mode) * jnp.expm1(d), jnp.exp(-top.mode) * jnp.expm1(-d)
+    inside = t_p * d - 0.5 * (t_a * up + t_b * down)
+    by_tilt = jnp.sum(sums.normal * jnp.exp(0.5 * sums.v), axis=0)
+    change = jnp.sum(sums.share * inside, axis=0) - moved + by_tilt * t_t
+    return sums.log_tail, change, log_density(top, p, a, b, z, t)
+
+
+@log_upper.defjvp
+def _log_upper_jvp(primals, tangents):
+    t_z = tangents[3]
+    value, moved, log_f = log_upper_along(primals, (*tangents[:3], tangents[4]))
+    return value, moved - jnp.exp(log_f - value) * t_z
+
+
+def log_density(top: Peak, p: Array, a: Array, b: Array, z: Array, t: Array) -> Array:
+    """Log density of (x - mu) / sigma at z, by quadrature too.
+
+    It compiles faster than two Bessel functions, and shares the peak.
+    """
+    given = peak(p - 0.5, a + t * t, b + z * z)
+    loss = fall_from(top, given.mode) + 0.5 * jnp.square(_xi(z, t, given.mode))
+    log_ratio = jnp.log(given.left + given.right) - jnp.log(top.left + top.right)
+    return log_ratio - loss - 0.5 * given.mode + math.log(INVERSE_ROOT_2PI)
 
 
 def scaled_upper(x: Array) -> Array:

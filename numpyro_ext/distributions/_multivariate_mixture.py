@@ -4,6 +4,7 @@ $x = \mu + \gamma w + \sqrt{w}\,S n$ with one GIG variable w for all coordinates
 density is that of `_normal_mixture` with $z = S^{-1}(x - \mu)$, $t = S^{-1}\gamma$.
 """
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,75 +15,26 @@ from jax import Array
 from jax.scipy.linalg import solve_triangular
 from jax.typing import ArrayLike
 from numpyro.distributions import constraints
+from numpyro.distributions.batch_util import promote_batch_shape
 from numpyro.distributions.util import validate_sample
 from numpyro.util import is_prng_key
 
 from . import _gig_moments as moments
-from ._closed_moments import Moments
+from ._closed_moments import Moments, cumulants, times
 from ._generalized_inverse_gaussian import GeneralizedInverseGaussian
 from ._gig_normalizer import Order, is_proper
 from ._gig_sampler import sample_log
-from ._law import AbstractLaw, as_float
-from ._mixture_density import mixture_log_prob
+from ._joint_parameters import AbstractJointParameters
+from ._law import as_float
+from ._mixture_density import Inner, mixture_log_prob
+from ._mixture_entropy import entropy
 from ._normal_mixture import AbstractNormalMixture
 
 if TYPE_CHECKING:
     from ._fitting._result import LawFit
 
 
-def promote_vector(
-    owner: str,
-    own: dict[str, ArrayLike],
-    loc: ArrayLike,
-    skew: ArrayLike,
-    scale_tril: ArrayLike | None,
-    cov_factor: ArrayLike | None,
-    cov_diag: ArrayLike | None,
-) -> tuple[list, tuple, tuple[int, ...], tuple[int, ...]]:
-    """Checks and broadcasts; returns own parameters, vectors, batch and event shape."""
-    has_factor = cov_factor is not None and cov_diag is not None
-    if (scale_tril is None) != has_factor or (cov_factor is None) != (cov_diag is None):
-        raise ValueError(
-            f"`{owner}` takes either `scale_tril` or both `cov_factor` and `cov_diag`."
-        )
-    given = {"loc": loc, "skew": skew, "scale_tril": scale_tril}
-    given |= {"cov_factor": cov_factor, "cov_diag": cov_diag}
-    arrays = {k: as_float(owner, k, x) for k, x in given.items() if x is not None}
-    arrays |= {k: as_float(owner, k, x) for k, x in own.items()}
-    dtype = jnp.result_type(*arrays.values())
-    arrays = {k: jnp.asarray(x, dtype) for k, x in arrays.items()}
-    matrix = "scale_tril" if scale_tril is not None else "cov_factor"
-    d = arrays[matrix].shape[-2] if arrays[matrix].ndim >= 2 else -1
-    ranks = {"loc": 1, "skew": 1, "scale_tril": 2, "cov_factor": 2, "cov_diag": 1}
-    for name in ("loc", "skew"):
-        if arrays[name].ndim == 0 and d > 0:
-            arrays[name] = jnp.full((d,), arrays[name])
-    for name, rank in ranks.items():
-        fits = name not in arrays or arrays[name].shape[-rank:][:1] == (d,)
-        if name == "scale_tril" and name in arrays:
-            fits = arrays[name].shape[-2:] == (d, d)
-        if not fits or d < 0:
-            raise ValueError(
-                f"`{owner}`: `loc` {arrays['loc'].shape}, `skew` "
-                f"{arrays['skew'].shape} and `{matrix}` {arrays[matrix].shape} do not "
-                f"fit: `{name}` is at odds."
-            )
-    batch_shape = jnp.broadcast_shapes(
-        *(x.shape[: x.ndim - ranks.get(k, 0)] for k, x in arrays.items())
-    )
-
-    def lift(name: str) -> Array | None:
-        if name not in arrays:
-            return None
-        x, rank = arrays[name], ranks.get(name, 0)
-        lead = (1,) * (len(batch_shape) + rank - x.ndim)
-        return x.reshape(lead + x.shape) if lead else x
-
-    vectors = tuple(lift(k) for k in ranks)
-    return [lift(k) for k in own], vectors, batch_shape, (d,)
-
-
-class AbstractMultivariateNormalMixture(AbstractLaw):
+class AbstractMultivariateNormalMixture(AbstractJointParameters):
     """Multivariate normal variance-mean mixture with a GIG mixing law."""
 
     support = constraints.real_vector  # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType]
@@ -106,6 +58,7 @@ class AbstractMultivariateNormalMixture(AbstractLaw):
         return True
 
     @classmethod
+<<<<<<< HEAD
     def fit(
         cls,
         x: ArrayLike,
@@ -131,10 +84,71 @@ class AbstractMultivariateNormalMixture(AbstractLaw):
         from ._fitting._entry import fit_mixture
 
         return fit_mixture(cls, x, weights, fix, symmetric, method, options)
+=======
+    def standardized(
+        cls,
+        mean: ArrayLike,
+        covariance_tril: ArrayLike,
+        *,
+        tilt: ArrayLike = 0.0,
+        **mixing: Any,
+    ) -> "AbstractMultivariateNormalMixture":
+        r"""The law with this mean and covariance $C C^T$.
+
+        With $t = S^{-1}\gamma$ (`tilt`) and L the Cholesky factor of
+        $E w\,I + Var\,w\,t t^T$: $S = C L^{-1}$, $\mu = mean - S t\,E w$.
+
+        Args:
+            mean: Of shape (..., d).
+            covariance_tril: $C$, the lower Cholesky factor of the covariance.
+            tilt: Of shape (..., d), or a number for all coordinates.
+            **mixing: Parameters of the mixing law, such as `a` and `b`.
+        """
+        owner = f"{cls.__name__}.standardized"
+        first, two = cls.univariate(**mixing)._mixing_spread()
+        given = dict(mean=mean, covariance_tril=covariance_tril, tilt=tilt)
+        mean, outer, tilt = (as_float(owner, k, x) for k, x in given.items())
+        d = outer.shape[-1]
+        tilt = jnp.broadcast_to(tilt, (*tilt.shape[:-1], d))
+        eye = jnp.eye(d, dtype=outer.dtype)
+        product = tilt[..., :, None] * tilt[..., None, :]
+        inner = first[..., None, None] * eye + times(product, two[..., None, None])
+        lower = jnp.linalg.cholesky(inner)
+        shape = jnp.broadcast_shapes(outer.shape, lower.shape)
+        # S L = C, transposed.
+        tril = solve_triangular(
+            jnp.broadcast_to(jnp.swapaxes(lower, -1, -2), shape),
+            jnp.broadcast_to(jnp.swapaxes(outer, -1, -2), shape),
+        )
+        tril = jnp.tril(jnp.swapaxes(tril, -1, -2))
+        skew = jnp.squeeze(tril @ tilt[..., None], -1)
+        loc = mean - times(skew, first[..., None])
+        return cls(**mixing, loc=loc, skew=skew, scale_tril=tril)
+>>>>>>> main
 
     def mixing(self) -> tuple[Order, Array, Array]:
         """(p, a, b) of the mixing law; they broadcast to the batch shape."""
         raise NotImplementedError
+
+    def _vectors(self) -> tuple[Array, Array, Array]:
+        tril = self.scale_tril
+        if tril is None:
+            tril = jnp.linalg.cholesky(self.covariance_scale)
+        return self.loc, self.skew, tril
+
+    @classmethod
+    def _from_vectors(
+        cls, own: dict[str, Array], loc: Array, skew: Array, scale_tril: Array
+    ) -> "AbstractMultivariateNormalMixture":
+        return cls(**own, loc=loc, skew=skew, scale_tril=scale_tril)
+
+    @classmethod
+    def _own_from_mixing(cls, p: Array, a: Array, b: Array) -> dict[str, Array]:
+        return cls.univariate._own_from_mixing(p, a, b)
+
+    @classmethod
+    def _own_from_expectation(cls, eta: Array) -> dict[str, Array]:
+        return cls.univariate._own_from_expectation(eta)
 
     def mixing_law(self) -> GeneralizedInverseGaussian:
         """The law of w."""
@@ -150,6 +164,10 @@ class AbstractMultivariateNormalMixture(AbstractLaw):
     def _mixing_moments(self) -> Moments:
         """Mean and second to fourth central moments of w."""
         return moments.central_moments(*self._mixing_full())
+
+    def _mixing_spread(self) -> tuple[Array, Array]:
+        """Mean and variance of w, which cost less than all four moments."""
+        return moments.mean_and_variance(*self._mixing_full())
 
     @property
     def covariance_scale(self) -> Array:
@@ -212,21 +230,20 @@ class AbstractMultivariateNormalMixture(AbstractLaw):
             jnp.log(diagonal), -1
         )
 
-    def _inner(self, value: ArrayLike) -> tuple[Array, Array, Array, Array]:
-        """|t|^2, |z|^2, t.z and |t|^2|z|^2 - (t.z)^2."""
+    def _inner(self, value: ArrayLike) -> Inner:
         x = as_float(type(self).__name__, "value", value)
         z, t = self._whiten(jnp.asarray(x, self.loc.dtype) - self.loc)
         tilt2, z2, cross = (jnp.sum(u * w, -1) for u, w in ((t, t), (z, z), (t, z)))
         along = cross / jnp.where(tilt2 > 0, tilt2, 1.0)
         rest = z - along[..., None] * t
-        return tilt2, z2, cross, tilt2 * jnp.sum(rest * rest, -1)
+        return Inner(tilt2, z2, cross, tilt2 * jnp.sum(rest * rest, -1))
 
     @validate_sample
     def log_prob(self, value: ArrayLike, intermediates: list | None = None) -> Array:
         """Log density, with one Bessel function for each datum."""
         p, a, b = self.mixing()
         density = mixture_log_prob(
-            p, a, b, *self._inner(value), self.event_shape[0], edges=self.has_edges
+            p, a, b, self._inner(value), self.event_shape[0], edges=self.has_edges
         )
         density = density - self._half_log_det()
         return jnp.where(is_proper(p, a, b), density, jnp.nan)
@@ -262,7 +279,7 @@ class AbstractMultivariateNormalMixture(AbstractLaw):
     @property
     def mean(self) -> Array:
         """Loc + skew E[w]."""
-        first = self._mixing_moments()[0][..., None]
+        first = self._mixing_spread()[0][..., None]
         shape = self.batch_shape + self.event_shape
         moved = jnp.where(self.skew == 0, 0.0, self.skew * first)
         return jnp.broadcast_to(self.loc + moved, shape)
@@ -270,7 +287,7 @@ class AbstractMultivariateNormalMixture(AbstractLaw):
     @property
     def covariance_matrix(self) -> Array:
         """S S^T E[w] + skew skew^T Var[w]."""
-        first, two, _, _ = self._mixing_moments()
+        first, two = self._mixing_spread()
         outer = self.skew[..., :, None] * self.skew[..., None, :]
         spread = jnp.where(outer == 0, 0.0, outer * two[..., None, None])
         return self.covariance_scale * first[..., None, None] + spread
@@ -280,6 +297,35 @@ class AbstractMultivariateNormalMixture(AbstractLaw):
         """The diagonal of `covariance_matrix`."""
         diagonal = jnp.diagonal(self.covariance_matrix, axis1=-2, axis2=-1)
         return jnp.broadcast_to(diagonal, self.batch_shape + self.event_shape)
+
+    def _cumulants(self) -> Moments:
+        """Of each coordinate by itself."""
+        square = jnp.diagonal(self.covariance_scale, axis1=-2, axis2=-1)
+        first, two, three, four = (x[..., None] for x in self._mixing_moments())
+        return cumulants(self.skew, square, (first, two, three, four))
+
+    @property
+    def skewness(self) -> Array:
+        """Of each coordinate: third central moment over the cube of the sd."""
+        _, two, three, _ = self._cumulants()
+        shape = self.batch_shape + self.event_shape
+        return jnp.broadcast_to(three / two**1.5, shape)
+
+    @property
+    def kurtosis(self) -> Array:
+        """Of each coordinate: excess kurtosis, 0 for a normal law."""
+        _, two, _, four = self._cumulants()
+        return jnp.broadcast_to(four / (two * two), self.batch_shape + self.event_shape)
+
+    def entropy(self) -> Array:
+        """Differential entropy, in nats, to 1e-9 in float64; differentiable.
+
+        One integral, over the radius, in any number of dimensions.
+        """
+        p, a, b = self.mixing()
+        tilt2 = self._inner(self.loc)[0]
+        of_z = entropy(p, a, b, tilt2, self.event_shape[0])
+        return jnp.broadcast_to(of_z + self._half_log_det(), self.batch_shape)
 
     def project(self, weights: ArrayLike) -> AbstractNormalMixture:
         """The law of `weights @ x`, which is of the same family in one dimension.
@@ -363,3 +409,15 @@ class AbstractMultivariateNormalMixture(AbstractLaw):
 def _apply(matrix: Array, weights: Array) -> Array:
     """`weights @ matrix`, batched."""
     return jnp.squeeze(weights[..., None, :] @ matrix, -2)
+
+
+@promote_batch_shape.register
+def _promote(law: AbstractMultivariateNormalMixture):
+    """The law after `vmap`, its new axes counted; the scale not given is left out."""
+    shapes = [law.batch_shape]
+    for name, x in law.get_args().items():
+        rank = law.arg_constraints[name].event_dim
+        shapes.append(x.shape[: max(0, x.ndim - rank)])
+    promoted = copy.copy(law)
+    promoted._batch_shape = jnp.broadcast_shapes(*shapes)
+    return promoted

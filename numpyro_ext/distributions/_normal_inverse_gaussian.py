@@ -5,11 +5,18 @@ from jax.typing import ArrayLike
 from numpyro.distributions import constraints
 
 from ._closed_moments import Moments, broadcast_moments, inverse_gaussian_moments
+from ._generalized_inverse_gaussian import InverseGaussian
 from ._gig_normalizer import Order
+from ._joint_parameters import is_near, require
 from ._law import promote
-from ._multivariate_mixture import AbstractMultivariateNormalMixture, promote_vector
+from ._multivariate_mixture import AbstractMultivariateNormalMixture
 from ._normal_mixture import AbstractNormalMixture
-from ._parametrizations import alpha_bar_rates, alpha_beta_rates
+from ._parametrizations import (
+    alpha_bar_rates,
+    alpha_beta_rates,
+    alpha_beta_vectors,
+)
+from ._vectors import promote_vector
 
 
 class NormalInverseGaussian(AbstractNormalMixture):
@@ -71,6 +78,20 @@ class NormalInverseGaussian(AbstractNormalMixture):
         return broadcast_moments(
             inverse_gaussian_moments(self.a, self.b), self.batch_shape
         )
+
+    def _mixing_spread(self) -> tuple[Array, Array]:
+        return self._mixing_moments()[:2]
+
+    @classmethod
+    def _own_from_mixing(cls, p: Array, a: Array, b: Array) -> dict[str, Array]:
+        require(cls.__name__, is_near(p, -0.5), "p = -1/2", (p, a, b))
+        return {"a": a, "b": b}
+
+    @classmethod
+    def _own_from_expectation(cls, eta: Array) -> dict[str, Array]:
+        law = InverseGaussian.from_expectation(eta[..., 1:])
+        _, a, b = law.gig()
+        return {"a": a, "b": b}
 
     @classmethod
     def from_alpha_beta(
@@ -186,3 +207,45 @@ class MultivariateNormalInverseGaussian(AbstractMultivariateNormalMixture):
         return broadcast_moments(
             inverse_gaussian_moments(self.a, self.b), self.batch_shape
         )
+
+    def _mixing_spread(self) -> tuple[Array, Array]:
+        return self._mixing_moments()[:2]
+
+    @classmethod
+    def from_alpha_beta(
+        cls,
+        alpha: ArrayLike,
+        beta: ArrayLike,
+        delta: ArrayLike,
+        mu: ArrayLike = 0.0,
+        structure: ArrayLike | None = None,
+    ) -> "MultivariateNormalInverseGaussian":
+        r"""The parameters of Barndorff-Nielsen: $\beta^T\Delta\beta < \alpha^2$.
+
+        $a = \alpha^2 - \beta^T\Delta\beta$, $b = \delta^2$,
+        $\gamma = \Delta\beta$ and $S S^T = \Delta$, the `structure` matrix, which is
+        the unit matrix unless given. With determinant 1 the parameters are unique.
+        Source: Blæsild and Jensen (1981), Statistical Distributions in Scientific
+        Work 4, 45-66.
+        """
+        a, b, vectors = alpha_beta_vectors(cls.__name__, alpha, beta, delta, structure)
+        return cls(a, b, mu, **vectors)
+
+    @classmethod
+    def from_alpha_bar(
+        cls,
+        alpha_bar: ArrayLike,
+        loc: ArrayLike = 0.0,
+        skew: ArrayLike = 0.0,
+        scale_tril: ArrayLike | None = None,
+        cov_factor: ArrayLike | None = None,
+        cov_diag: ArrayLike | None = None,
+    ) -> "MultivariateNormalInverseGaussian":
+        r"""The identified parameters: E[w] = 1 and $\bar\alpha = \sqrt{ab}$.
+
+        $a = \bar\alpha R$ and $b = \bar\alpha / R$ with
+        $R = 1$; the mean is loc + skew.
+        Source: McNeil, Frey, Embrechts (2015), section 6.2.3; R's `ghyp`.
+        """
+        a, b = alpha_bar_rates(cls.__name__, -0.5, alpha_bar)
+        return cls(a, b, loc, skew, scale_tril, cov_factor, cov_diag)

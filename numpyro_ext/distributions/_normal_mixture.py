@@ -21,20 +21,25 @@ from numpyro.distributions.util import validate_sample
 from numpyro.util import is_prng_key
 
 from . import _gig_moments as moments
-from ._closed_moments import Moments
+from ._closed_moments import Moments, cumulants, times
 from ._generalized_inverse_gaussian import GeneralizedInverseGaussian
 from ._gig_normalizer import Order, is_proper
 from ._gig_sampler import sample_log
-from ._law import AbstractLaw, as_float
-from ._mixture_density import mixture_log_prob
+from ._joint_parameters import AbstractJointParameters
+from ._law import as_float
+from ._mixture_density import univariate_log_prob
+from ._mixture_entropy import entropy
 from ._mixture_quantile import quantile
 from ._mixture_tail import log_tails
 
 if TYPE_CHECKING:
     from ._fitting._result import LawFit
 
+# The number of scales whose square is a float.
+FARTHEST = {"float64": 1e150, "float32": 1e18}
 
-class AbstractNormalMixture(AbstractLaw):
+
+class AbstractNormalMixture(AbstractJointParameters):
     """Univariate normal variance-mean mixture with a GIG mixing law."""
 
     support = constraints.real  # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType]
@@ -55,13 +60,13 @@ class AbstractNormalMixture(AbstractLaw):
         such as `a` and `b`; their free scale does not matter here.
         """
         own = cls(**mixing)
-        first, two, _, _ = own._mixing_moments()
+        first, two = own._mixing_spread()
         tilt = as_float(cls.__name__, "tilt", tilt)
         mean, sd = (
             as_float(cls.__name__, "mean", mean),
             as_float(cls.__name__, "sd", sd),
         )
-        scale = sd / jnp.sqrt(first + _times(tilt * tilt, two))
+        scale = sd / jnp.sqrt(first + times(tilt * tilt, two))
         skew = tilt * scale
         return cls(**mixing, loc=mean - skew * first, scale=scale, skew=skew)
 
@@ -96,6 +101,21 @@ class AbstractNormalMixture(AbstractLaw):
         """(p, a, b) of the mixing law; they broadcast to the batch shape."""
         raise NotImplementedError
 
+    def _vectors(self) -> tuple[Array, Array, Array]:
+        return self.loc[..., None], self.skew[..., None], self.scale[..., None, None]
+
+    @classmethod
+    def _from_vectors(
+        cls, own: dict[str, Array], loc: Array, skew: Array, scale_tril: Array
+    ) -> "AbstractNormalMixture":
+        if loc.shape[-1] != 1:
+            raise ValueError(
+                f"`{cls.__name__}` is of one number, and these are parameters of "
+                f"{loc.shape[-1]}: use `Multivariate{cls.__name__}`."
+            )
+        loc, skew, scale = loc[..., 0], skew[..., 0], scale_tril[..., 0, 0]
+        return cls(**own, loc=loc, scale=scale, skew=skew)
+
     def mixing_law(self) -> GeneralizedInverseGaussian:
         """The law of w."""
         return GeneralizedInverseGaussian(*self._mixing_full(), validate_args=False)
@@ -111,6 +131,10 @@ class AbstractNormalMixture(AbstractLaw):
     def _mixing_moments(self) -> Moments:
         """Mean and second to fourth central moments of w."""
         return moments.central_moments(*self._mixing_full())
+
+    def _mixing_spread(self) -> tuple[Array, Array]:
+        """Mean and variance of w, which cost less than all four moments."""
+        return moments.mean_and_variance(*self._mixing_full())
 
     def sample(self, key: Array | None, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draws with the shape `sample_shape + batch_shape`, differentiable."""
@@ -135,20 +159,15 @@ class AbstractNormalMixture(AbstractLaw):
         """Log density, with one Bessel function for each datum."""
         p, a, b = self.mixing()
         x = jnp.asarray(as_float(type(self).__name__, "value", value), self.loc.dtype)
-        z, tilt = (x - self.loc) / self.scale, self.skew / self.scale
-        density = mixture_log_prob(
-            p,
-            a,
-            b,
-            tilt * tilt,
-            z * z,
-            tilt * z,
-            jnp.zeros_like(z * tilt),
-            1,
-            edges=self.has_edges,
+        # Beyond, squares overflow; the log density is below any that counts.
+        is_far = jnp.abs(x - self.loc) > FARTHEST[str(x.dtype)] * self.scale
+        x = jnp.where(is_far, self.loc, x)
+        density = univariate_log_prob(
+            p, a, b, self.loc, self.scale, self.skew, x, edges=self.has_edges
         )
+        density = jnp.where(is_far, -jnp.inf, density)
         valid = is_proper(p, a, b) & (self.scale > 0)
-        return jnp.where(valid, density - jnp.log(self.scale), jnp.nan)
+        return jnp.where(valid, density, jnp.nan)
 
     def _full(self, value: ArrayLike) -> list[Array]:
         """The value and (p, a, b, loc, scale, tilt), broadcast to one shape."""
@@ -192,31 +211,20 @@ class AbstractNormalMixture(AbstractLaw):
             p - 0.5, a + tilt * tilt, b + z * z, validate_args=False
         )
 
-    def _cumulants(self) -> tuple[Array, Array, Array, Array]:
-        r"""From $\log E e^{sx} = \mu s + K_w(\gamma s + \sigma^2 s^2/2)$."""
-        first, two, three, four = self._mixing_moments()
-        g, s2 = self.skew, jnp.square(self.scale)
-        # A symmetric law does not ask for moments of w that may not exist.
-        g1, g2 = _times(g, two), _times(g * g, two)
-        g2_three, g3_three = _times(g * g, three), _times(g**3, three)
-        g4 = _times(g**4, four - 3.0 * two * two)
-        return (
-            self.loc + _times(g, first),
-            s2 * first + g2,
-            3.0 * s2 * g1 + g3_three,
-            3.0 * s2 * s2 * two + 6.0 * s2 * g2_three + g4,
-        )
+    def _cumulants(self) -> Moments:
+        return cumulants(self.skew, jnp.square(self.scale), self._mixing_moments())
 
     @property
     def mean(self) -> Array:
         """Loc + skew E[w]."""
-        first = self._mixing_moments()[0]
-        return jnp.broadcast_to(self.loc + _times(self.skew, first), self.batch_shape)
+        first = self._mixing_spread()[0]
+        return jnp.broadcast_to(self.loc + times(self.skew, first), self.batch_shape)
 
     @property
     def variance(self) -> Array:
         """scale^2 E[w] + skew^2 Var[w]."""
-        return self._cumulants()[1]
+        first, two = self._mixing_spread()
+        return jnp.square(self.scale) * first + times(jnp.square(self.skew), two)
 
     @property
     def skewness(self) -> Array:
@@ -230,8 +238,8 @@ class AbstractNormalMixture(AbstractLaw):
         _, two, _, four = self._cumulants()
         return four / (two * two)
 
-
-def _times(factor: Array, moment: Array) -> Array:
-    """Factor * moment, 0 where the factor is 0 even if the moment is infinite."""
-    is_zero = factor == 0
-    return jnp.where(is_zero, 0.0, factor * jnp.where(is_zero, 1.0, moment))
+    def entropy(self) -> Array:
+        """Differential entropy, in nats, to 1e-9 in float64; differentiable."""
+        p, a, b = self.mixing()
+        of_z = entropy(p, a, b, jnp.square(self.skew / self.scale), 1)
+        return jnp.broadcast_to(of_z + jnp.log(self.scale), self.batch_shape)

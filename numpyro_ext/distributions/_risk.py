@@ -19,7 +19,9 @@ from . import _gig_moments as moments
 from ._generalized_hyperbolic import GeneralizedHyperbolic
 from ._generalized_inverse_gaussian import AbstractGIG, GeneralizedInverseGaussian
 from ._gig_normalizer import is_proper
+from ._kernel import peak
 from ._law import as_float, describe_bad
+from ._mixture_tail import tail_sums
 from ._multivariate_mixture import AbstractMultivariateNormalMixture
 from ._normal_mixture import AbstractNormalMixture
 
@@ -64,8 +66,8 @@ def expected_shortfall(
         weights: As for `value_at_risk`.
 
     Returns:
-        The expected shortfall. Infinite where the mean of the tail is; NaN, if the
-        skew is positive and E[w] infinite.
+        The expected shortfall. Infinite where the mean of the tail is: where E[w] is
+        and the skew is negative.
 
     Shapes and errors: as for `value_at_risk`.
     Accuracy: relative to the size of $|\mu - q|$ and q, 1e-10 in float64.
@@ -88,12 +90,25 @@ def _mean_below(law: AbstractNormalMixture, q: Array, tail: Array) -> Array:
         safe + 1.0, a, b, law.loc, law.scale, law.skew, validate_args=False
     )
     first = moments.mean(safe, a, b)
-    endless = jnp.where(law.skew < 0, -jnp.inf, jnp.nan)
     drift = law.skew * first * jnp.exp(shifted.log_cdf(q)) / tail
-    drift = jnp.where(has_mean, drift, jnp.where(law.skew == 0, 0.0, endless))
+    # With a positive skew the heavy tail is that of the gains, and what w adds to the
+    # losses is finite even so.
+    is_light = ~has_mean & (law.skew > 0)
+    gain = law.skew * _mixing_mean_below(law, q, is_light)
+    endless = jnp.where(law.skew < 0, -jnp.inf, jnp.where(is_light, gain, 0.0))
+    drift = jnp.where(has_mean, drift, endless)
     given = jnp.asarray(law.conditional_mixing(q).mean)
     density = jnp.exp(law.log_prob(q))
     return law.loc + drift - jnp.square(law.scale) * given * density / tail
+
+
+def _mixing_mean_below(law: AbstractNormalMixture, q: Array, needed: Array) -> Array:
+    """E[w | x < q] by quadrature, for a positive skew where `needed`."""
+    q, p, a, b, loc, scale, tilt = law._full(q)
+    # The lower tail is the upper one of -x.
+    z, tilt = jnp.where(needed, (loc - q) / scale, 0.0), jnp.where(needed, -tilt, -1.0)
+    sums = tail_sums(peak(p, a, b), p, a, b, z, tilt)
+    return jnp.sum(sums.share * jnp.exp(sums.v), axis=0)
 
 
 def _mean_below_gig(law: AbstractGIG, q: Array, tail: Array) -> Array:

@@ -6,10 +6,13 @@ from jax.typing import ArrayLike
 from numpyro.distributions import constraints
 
 from ._closed_moments import Moments, broadcast_moments, inverse_gamma_moments
+from ._gig_expectation import gamma_shape
 from ._gig_normalizer import Order
+from ._joint_parameters import is_near, require
 from ._law import promote
-from ._multivariate_mixture import AbstractMultivariateNormalMixture, promote_vector
+from ._multivariate_mixture import AbstractMultivariateNormalMixture
 from ._normal_mixture import AbstractNormalMixture
+from ._vectors import promote_vector
 
 
 class GeneralizedHyperbolicSkewT(AbstractNormalMixture):
@@ -69,6 +72,20 @@ class GeneralizedHyperbolicSkewT(AbstractNormalMixture):
         return broadcast_moments(
             inverse_gamma_moments(0.5 * self.df, 0.5 * self.df), self.batch_shape
         )
+
+    def _mixing_spread(self) -> tuple[Array, Array]:
+        return self._mixing_moments()[:2]
+
+    @classmethod
+    def _own_from_mixing(cls, p: Array, a: Array, b: Array) -> dict[str, Array]:
+        holds = (a == 0) & is_near(b, -2.0 * p)
+        require(cls.__name__, holds, "a = 0 and b = -2 p", (p, a, b))
+        return {"df": b}
+
+    @classmethod
+    def _own_from_expectation(cls, eta: Array) -> dict[str, Array]:
+        # log k - digamma(k) = E[log w] + E[1/w] - 1 for k = df / 2.
+        return {"df": 2.0 * gamma_shape(eta[..., 0] + eta[..., 2] - 1.0)}
 
 
 class MultivariateGeneralizedHyperbolicSkewT(AbstractMultivariateNormalMixture):
@@ -144,3 +161,6 @@ class MultivariateGeneralizedHyperbolicSkewT(AbstractMultivariateNormalMixture):
         return broadcast_moments(
             inverse_gamma_moments(0.5 * self.df, 0.5 * self.df), self.batch_shape
         )
+
+    def _mixing_spread(self) -> tuple[Array, Array]:
+        return self._mixing_moments()[:2]

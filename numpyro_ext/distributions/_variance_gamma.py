@@ -6,10 +6,13 @@ from jax.typing import ArrayLike
 from numpyro.distributions import constraints
 
 from ._closed_moments import Moments, broadcast_moments, gamma_moments
+from ._gamma import Gamma
 from ._gig_normalizer import Order
+from ._joint_parameters import require
 from ._law import promote
-from ._multivariate_mixture import AbstractMultivariateNormalMixture, promote_vector
+from ._multivariate_mixture import AbstractMultivariateNormalMixture
 from ._normal_mixture import AbstractNormalMixture
+from ._vectors import promote_vector
 
 
 class VarianceGamma(AbstractNormalMixture):
@@ -77,6 +80,22 @@ class VarianceGamma(AbstractNormalMixture):
         return broadcast_moments(
             gamma_moments(self.concentration, self.rate), self.batch_shape
         )
+
+    def _mixing_spread(self) -> tuple[Array, Array]:
+        return self._mixing_moments()[:2]
+
+    @classmethod
+    def _own_from_mixing(cls, p: Array, a: Array, b: Array) -> dict[str, Array]:
+        require(cls.__name__, (b == 0) & (p > 0), "b = 0 and p > 0", (p, a, b))
+        return {"concentration": p, "rate": 0.5 * a}
+
+    @classmethod
+    def _own_from_expectation(cls, eta: Array) -> dict[str, Array]:
+        law = Gamma.from_expectation(eta[..., :2])
+        return {
+            "concentration": jnp.asarray(law.concentration),
+            "rate": jnp.asarray(law.rate),
+        }
 
 
 class MultivariateVarianceGamma(AbstractMultivariateNormalMixture):
@@ -160,3 +179,6 @@ class MultivariateVarianceGamma(AbstractMultivariateNormalMixture):
         return broadcast_moments(
             gamma_moments(self.concentration, self.rate), self.batch_shape
         )
+
+    def _mixing_spread(self) -> tuple[Array, Array]:
+        return self._mixing_moments()[:2]

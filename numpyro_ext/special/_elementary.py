@@ -63,7 +63,7 @@ def _inverse_power(bits: Array, form: Format) -> Real:
     return _from_bits((2 * form.bias - biased) << form.mantissa, form)
 
 
-def _leading(x: Real, form: Format) -> Real:
+def leading(x: Real, form: Format) -> Real:
     """The leading half of the significand; `x` minus it is exact too."""
     return _from_bits(_to_bits(x, form) & ~((1 << form.split) - 1), form)
 
@@ -126,12 +126,12 @@ def hypot_pair(v: Real, z: Real) -> Pair:
     root = jnp.sqrt(significand * significand + b * b)
     # root^2 - a^2 - b^2 from exact products: 2 a d + d^2 - b^2 with d = root - a.
     d = root - significand
-    a1, b1, d1 = (_leading(x, form) for x in (significand, b, d))
+    a1, b1, d1 = (leading(x, form) for x in (significand, b, d))
     a2, b2, d2 = significand - a1, b - b1, d - d1
-    leading = (b1 * b1 - 2.0 * a1 * d1) - d1 * d1
+    first = (b1 * b1 - 2.0 * a1 * d1) - d1 * d1
     middle = 2.0 * (b1 * b2 - a1 * d2 - a2 * d1 - d1 * d2)
     last = b2 * b2 - 2.0 * a2 * d2 - d2 * d2
-    correction = (leading + middle + last) / (2.0 * root)
+    correction = (first + middle + last) / (2.0 * root)
     # Dividing by a power of two is exact.
     return root / inverse, correction / inverse
 
@@ -171,7 +171,7 @@ def log_ratio_pair(numerator: Pair, denominator: Real) -> Pair:
     total, total_low = two_sum(top, bottom)
     total_low = total_low + low
     r = (difference + low) / total
-    r1, t1 = _leading(r, form), _leading(total, form)
+    r1, t1 = leading(r, form), leading(total, form)
     r2, t2 = r - r1, total - t1
     remainder = ((difference - r1 * t1) - (r1 * t2 + r2 * t1)) - r2 * t2
     r_low = (remainder + (low - r * total_low)) / total
@@ -198,6 +198,6 @@ def product_pair(x: Real, pair: Pair) -> Pair:
     """`x` times a double word, the high part being an exact short product."""
     form = format_of(x.dtype)
     high, low = pair
-    x1, h1 = _leading(x, form), _leading(high, form)
+    x1, h1 = leading(x, form), leading(high, form)
     rest = x1 * (high - h1) + (x - x1) * high
     return x1 * h1, rest + x * low

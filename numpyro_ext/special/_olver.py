@@ -65,6 +65,19 @@ def slope(v: Real, z: Real, kappa: Real) -> Real:
     return b * (z / kappa) / kappa
 
 
+def remainder(m: Real, kappa: Real) -> tuple[Real, Real]:
+    """F, and E F which the derivatives share."""
+    form = format_of(kappa.dtype)
+    x = form.olver_radius / kappa
+    return _sum(form.olver, x, m), _sum(_euler(form.olver), x, m)
+
+
+def by_order(m: Real, kappa: Real, euler: Real) -> Real:
+    """kappa^2 / v times the derivative in v, less asinh(v/z); `euler` is E F."""
+    form = format_of(kappa.dtype)
+    return euler - 0.5 + 2.0 * _sum(_by_m(form.olver), form.olver_radius / kappa, m)
+
+
 def derivatives(
     v: Real, z: Real, kappa: Real, growth: Real | None, wanted: frozenset[Order]
 ) -> dict[Order, Real]:

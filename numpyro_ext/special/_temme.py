@@ -6,10 +6,10 @@ $$\sum_k \frac{y^k}{k!\,\Gamma(k + 1 - \mu)} = E(y, m) + \mu O(y, m), \qquad
 Then $K_\mu = C\,(E L S + O \cosh \mu L)$, in which nothing is singular, and
 $$k_1 = \tfrac12 (E + \mu O) - y e^{-\mu L} (E_y L S + O_y \cosh \mu L), \qquad
   k_{j+1} = (\mu + j)\,k_j + y\,k_{j-1},$$
-where $K_{\mu+j} = C (2/z)^{\mu+j} k_j$. The factor $C$ and the powers of $2/z$ stay out
-of the sums, so that the derivatives in the order are exact at every scale of $z$.
-For $n = 0$ they are taken in $m$, of which $K_\mu$ is a function, so that those that
-vanish with $v$ are accurate relative to themselves.
+where $K_{\mu+j} = C (2/z)^{\mu+j} k_j$; $k_1$ at $-\mu$ gives $K_{1-\mu}$. The factor
+$C$ and the powers of $2/z$ stay out of the sums, so that the derivatives in the order
+are exact at every scale of $z$. For $n = 0$ they are taken in $m$, of which $K_\mu$ is
+a function, so that those that vanish with $v$ are accurate relative to themselves.
 Source: Temme (1975), J. Comput. Phys. 19, 324-337; DLMF 10.27.4, 10.29.1.
 """
 
@@ -37,6 +37,7 @@ class Series(NamedTuple):
         slope: Jet in m of z K_mu' / C; serves n = 0.
         last: Jet in mu of k_n; serves n > 0.
         before: Jet in mu of y k_{n-1}; serves n > 0.
+        mirror: k_1 at -mu; serves n = 0.
     """
 
     is_first: Mask
@@ -47,6 +48,7 @@ class Series(NamedTuple):
     slope: Jet
     last: Jet
     before: Jet
+    mirror: Real
 
 
 def _differentiated(row: Row) -> Row:
@@ -184,6 +186,10 @@ def series(v: Real, z: Real, order: int) -> Series:
     by_growth = _plus(_times(even, cosh_m), _times_linear(m, _times(odd, sinh_m)))
     slope = _plus(_scaled(2.0 * y, by_y), _scaled(-1.0, by_growth))
     a, b = _damped(x, y, growth, cosh, ratio)
+    grown = y * exp(x)
+    mirror = 0.5 * (even[0] - mu * odd[0]) - grown * (
+        even_y[0] * (growth * ratio[0]) + odd_y[0] * cosh
+    )
     even, odd, even_y, odd_y = (_in_mu(j, mu) for j in (even, odd, even_y, odd_y))
     total = _plus(even, _times_linear(mu, odd))
     last = _plus(
@@ -193,7 +199,7 @@ def series(v: Real, z: Real, order: int) -> Series:
     before = _plus(_times(even, a), _times(odd, b))
     last, before = _recurrence(n, mu, y, last, before, form)
     reflection = _times_linear(m, _polynomial_jet(form.reflection, m, order))
-    return Series(n < 0.5, mu, growth, reflection, first, slope, last, before)
+    return Series(n < 0.5, mu, growth, reflection, first, slope, last, before, mirror)
 
 
 def value(v: Real, parts: Series) -> tuple[Real, Real]:
