@@ -58,7 +58,6 @@ class AbstractMultivariateNormalMixture(AbstractJointParameters):
         return True
 
     @classmethod
-<<<<<<< HEAD
     def fit(
         cls,
         x: ArrayLike,
@@ -84,7 +83,8 @@ class AbstractMultivariateNormalMixture(AbstractJointParameters):
         from ._fitting._entry import fit_mixture
 
         return fit_mixture(cls, x, weights, fix, symmetric, method, options)
-=======
+
+    @classmethod
     def standardized(
         cls,
         mean: ArrayLike,
@@ -124,7 +124,6 @@ class AbstractMultivariateNormalMixture(AbstractJointParameters):
         skew = jnp.squeeze(tril @ tilt[..., None], -1)
         loc = mean - times(skew, first[..., None])
         return cls(**mixing, loc=loc, skew=skew, scale_tril=tril)
->>>>>>> main
 
     def mixing(self) -> tuple[Order, Array, Array]:
         """(p, a, b) of the mixing law; they broadcast to the batch shape."""
