@@ -8,6 +8,13 @@ refuse_mixed_install()
 
 from ._divergences import squared_hellinger as squared_hellinger
 from ._exponential_family import AbstractExponentialFamily as AbstractExponentialFamily
+from ._fitting._batch import BatchEM as BatchEM
+from ._fitting._compare import compare as compare
+from ._fitting._online import OnlineEM as OnlineEM
+from ._fitting._result import DegenerateFitWarning as DegenerateFitWarning
+from ._fitting._result import LawFit as LawFit
+from ._fitting._result import MonotonicityError as MonotonicityError
+from ._fitting._verdict import FitStatus as FitStatus
 from ._gamma import Gamma as Gamma
 from ._gamma import InverseGamma as InverseGamma
 from ._generalized_hyperbolic import GeneralizedHyperbolic as GeneralizedHyperbolic

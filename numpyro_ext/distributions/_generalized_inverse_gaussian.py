@@ -1,5 +1,8 @@
 """The generalized inverse Gaussian law and its best known member."""
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
@@ -18,6 +21,9 @@ from ._gig_tail import log_tails
 from ._kernel import log_mode
 from ._law import AbstractLaw, as_float, promote
 
+if TYPE_CHECKING:
+    from ._fitting._result import LawFit
+
 
 class AbstractGIG(AbstractLaw):
     """A law of x > 0 that is GIG(p, a, b) for the three numbers of `gig()`."""
@@ -27,6 +33,29 @@ class AbstractGIG(AbstractLaw):
     def gig(self) -> tuple[Array, Array, Array]:
         """The order p and the rates a and b; they broadcast to the batch shape."""
         raise NotImplementedError
+
+    @classmethod
+    def fit(
+        cls,
+        x: ArrayLike,
+        *,
+        weights: ArrayLike | None = None,
+        fix: Mapping[str, Any] | None = None,
+        method: str = "em",
+    ) -> "LawFit":
+        """The law of maximum likelihood, as a `LawFit` with a verdict.
+
+        Args:
+            x: Positive data, of shape (n,).
+            weights: How often each datum counts, of shape (n,); 1 each if None.
+            fix: Nothing can be fixed; here for the sake of one interface.
+            method: The likelihood has one maximum, which both "em" and "newton" find.
+
+        Raises: ValueError, for data that no fit can use, with what to do.
+        """
+        from ._fitting._positive import fit_positive
+
+        return fit_positive(cls, x, weights, fix, method)
 
     def _full(self, *values: ArrayLike) -> list[Array]:
         """The values and (p, a, b), broadcast to one shape."""

@@ -5,8 +5,8 @@ density is that of `_normal_mixture` with $z = S^{-1}(x - \mu)$, $t = S^{-1}\gam
 """
 
 import copy
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +29,9 @@ from ._law import as_float
 from ._mixture_density import Inner, mixture_log_prob
 from ._mixture_entropy import entropy
 from ._normal_mixture import AbstractNormalMixture
+
+if TYPE_CHECKING:
+    from ._fitting._result import LawFit
 
 
 class AbstractMultivariateNormalMixture(AbstractJointParameters):
@@ -53,6 +56,33 @@ class AbstractMultivariateNormalMixture(AbstractJointParameters):
     def has_rsample(self) -> bool:
         """True: draws are differentiable in every parameter."""
         return True
+
+    @classmethod
+    def fit(
+        cls,
+        x: ArrayLike,
+        *,
+        weights: ArrayLike | None = None,
+        fix: Mapping[str, Any] | None = None,
+        symmetric: bool = False,
+        method: str = "em",
+        **options: Any,
+    ) -> "LawFit":
+        """The law of maximum likelihood, as a `LawFit` with a verdict.
+
+        Args:
+            x: Data, of shape (n, d).
+            weights: How often each row counts, of shape (n,); 1 each if None.
+            fix: Parameters that are given, by name, such as `{"p": -0.5}`.
+            symmetric: Whether the skew is 0.
+            method: "em".
+            options: Settings of `BatchEM`, such as `tol`.
+
+        Raises: ValueError, for data that no fit can use, with what to do.
+        """
+        from ._fitting._entry import fit_mixture
+
+        return fit_mixture(cls, x, weights, fix, symmetric, method, options)
 
     @classmethod
     def standardized(

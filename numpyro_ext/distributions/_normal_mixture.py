@@ -9,7 +9,8 @@ its parameters and its triple (p, a, b), whose edges a = 0 and b = 0 count.
 Source: Barndorff-Nielsen, Kent, Sørensen (1982), Int. Statist. Rev. 50, 145-159.
 """
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +31,9 @@ from ._mixture_density import univariate_log_prob
 from ._mixture_entropy import entropy
 from ._mixture_quantile import quantile
 from ._mixture_tail import log_tails
+
+if TYPE_CHECKING:
+    from ._fitting._result import LawFit
 
 # The number of scales whose square is a float.
 FARTHEST = {"float64": 1e150, "float32": 1e18}
@@ -65,6 +69,33 @@ class AbstractNormalMixture(AbstractJointParameters):
         scale = sd / jnp.sqrt(first + times(tilt * tilt, two))
         skew = tilt * scale
         return cls(**mixing, loc=mean - skew * first, scale=scale, skew=skew)
+
+    @classmethod
+    def fit(
+        cls,
+        x: ArrayLike,
+        *,
+        weights: ArrayLike | None = None,
+        fix: Mapping[str, Any] | None = None,
+        symmetric: bool = False,
+        method: str = "em",
+        **options: Any,
+    ) -> "LawFit":
+        """The law of maximum likelihood, as a `LawFit` with a verdict.
+
+        Args:
+            x: Data, of shape (n,).
+            weights: How often each row counts, of shape (n,); 1 each if None.
+            fix: Parameters that are given, by name, such as `{"p": -0.5}`.
+            symmetric: Whether the skew is 0.
+            method: "em", or "newton", which needs a sweep less for each step.
+            options: Settings of `BatchEM`, such as `tol`.
+
+        Raises: ValueError, for data that no fit can use, with what to do.
+        """
+        from ._fitting._entry import fit_mixture
+
+        return fit_mixture(cls, x, weights, fix, symmetric, method, options)
 
     def mixing(self) -> tuple[Order, Array, Array]:
         """(p, a, b) of the mixing law; they broadcast to the batch shape."""

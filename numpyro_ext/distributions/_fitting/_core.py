@@ -1,0 +1,172 @@
+"""The whole fit as one pure function of arrays, to be compiled, mapped and vmapped."""
+
+import math
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from ._density import Params, Prior
+from ._family import Family
+from ._loop import Mixing, Problem, Settings, run
+from ._m_step import Held
+from ._start import start_params, units_of
+
+LOG_2PI = math.log(2.0 * math.pi)
+
+
+class Options(NamedTuple):
+    """The numbers of a fit; none of them compiles anything again.
+
+    Shapes: k coordinates of the mixing law, d columns, s starts. `projector` (s, 2, k,
+    k), `lower` and `upper` (s, 2, k), `push` (s, k), `start` (s, k), `stage` (s,);
+    `loc`, `skew`, `is_loc`, `is_skew` (d,); `target` (d, d).
+    """
+
+    resolution: Array
+    tol: Array
+    strength: Array
+    target: Array
+    loc: Array
+    skew: Array
+    is_loc: Array
+    is_skew: Array
+    projector: Array
+    lower: Array
+    upper: Array
+    push: Array
+    start: Array
+    stage: Array
+
+
+class Outcome(NamedTuple):
+    """What a fit returns: params in the units of the data, and its history.
+
+    `log_likelihood` and the others are means over the weights. `status` is one of the
+    codes of `_loop`.
+    """
+
+    c: Array
+    loc: Array
+    skew: Array
+    tril: Array
+    factor: Array
+    diag: Array
+    centre: Array
+    scale: Array
+    log_likelihood: Array
+    penalized: Array
+    normal: Array
+    limit: Array
+    trace: Array
+    count: Array
+    sweeps: Array
+    status: Array
+    drop: Array
+    hessian: Array
+    gradient: Array
+    values: Array
+    chosen: Array
+
+
+def fit_arrays(
+    x: Array,
+    weights: Array,
+    options: Options,
+    *,
+    family: Family,
+    settings: Settings,
+    rank: int,
+) -> Outcome:
+    """Fits one data set of shape (n, d) with weights (n,)."""
+    weights = weights / jnp.sum(weights)
+    units = units_of(x, weights)
+    y = (x - units.centre) / units.scale
+    held = Held(
+        (options.loc - units.centre) / units.scale,
+        options.skew / units.scale,
+        options.is_loc,
+        options.is_skew,
+    )
+    target = options.target / (units.scale[:, None] * units.scale[None, :])
+    prior = Prior(jnp.square(options.resolution), options.strength, target)
+    base = start_params(y, weights, rank, options.start[0])
+    base = base._replace(
+        loc=jnp.where(held.is_loc, held.loc, base.loc),
+        skew=jnp.where(held.is_skew, held.skew, base.skew),
+    )
+
+    def one(args):
+        c, stage, projector, lower, upper, push = args
+        problem = Problem(
+            y,
+            weights,
+            prior,
+            held,
+            options.tol,
+            Mixing(projector, lower, upper),
+            push,
+        )
+        return run(family, settings, problem, base._replace(c=c), stage)
+
+    args = (
+        options.start,
+        options.stage,
+        options.projector,
+        options.lower,
+        options.upper,
+        options.push,
+    )
+    if options.start.shape[0] == 1:
+        states = jax.tree.map(
+            lambda z: z[None], one(jax.tree.map(lambda z: z[0], args))
+        )
+    else:
+        states = lax.map(one, args)
+    chosen = jnp.argmax(states.value)
+    state = jax.tree.map(lambda z: z[chosen], states)
+    shift = jnp.sum(jnp.log(units.scale))
+    params: Params = state.safe
+    scale = units.scale
+    return Outcome(
+        c=params.c,
+        loc=units.centre + scale * params.loc,
+        skew=scale * params.skew,
+        tril=scale[:, None] * params.tril,
+        factor=scale[:, None] * params.factor,
+        diag=scale * scale * params.diag,
+        centre=units.centre,
+        scale=scale,
+        log_likelihood=state.exact - shift,
+        penalized=state.value - shift,
+        normal=_normal_value(y, weights, held) - shift,
+        limit=state.limit_value - shift,
+        trace=state.trace - shift,
+        count=state.count,
+        sweeps=jnp.sum(states.sweeps),
+        status=state.status,
+        drop=jnp.max(states.drop),
+        hessian=state.final.hessian,
+        gradient=state.final.gradient,
+        values=states.value - shift,
+        chosen=chosen,
+    )
+
+
+def _normal_value(y: Array, weights: Array, held: Held) -> Array:
+    """Largest mean log likelihood of the normal law."""
+    mean = weights @ y
+    # A held loc with a free skew bounds nothing in the normal limit.
+    mean = jnp.where(held.is_loc & held.is_skew, held.loc, mean)
+    centred = y - mean
+    scatter = (centred * weights[:, None]).T @ centred
+    diagonal = jnp.diagonal(jnp.linalg.cholesky(scatter))
+    d = y.shape[1]
+    return -0.5 * d * (LOG_2PI + 1.0) - jnp.sum(jnp.log(diagonal))
+
+
+compiled_fit = partial(jax.jit, static_argnames=("family", "settings", "rank"))(
+    fit_arrays
+)

@@ -1,0 +1,158 @@
+"""Which family a law belongs to, and how its parameters are read and written."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from ...special import log_kv_ratio
+from .._generalized_hyperbolic import (
+    GeneralizedHyperbolic,
+    MultivariateGeneralizedHyperbolic,
+)
+from .._hyperbolic import Hyperbolic, MultivariateHyperbolic
+from .._law import as_float
+from .._normal_inverse_gaussian import (
+    MultivariateNormalInverseGaussian,
+    NormalInverseGaussian,
+)
+from .._normal_mixture import AbstractNormalMixture
+from .._skew_t import (
+    GeneralizedHyperbolicSkewT,
+    MultivariateGeneralizedHyperbolicSkewT,
+)
+from .._variance_gamma import MultivariateVarianceGamma, VarianceGamma
+from ._family import GAMMA, GIG, INVERSE_GAMMA, Family
+
+FAMILIES: dict[type, Family] = {
+    GeneralizedHyperbolic: GIG,
+    MultivariateGeneralizedHyperbolic: GIG,
+    NormalInverseGaussian: Family("gig", -0.5),
+    MultivariateNormalInverseGaussian: Family("gig", -0.5),
+    Hyperbolic: Family("gig", 1.0),
+    MultivariateHyperbolic: Family("gig", 1.0),
+    VarianceGamma: GAMMA,
+    MultivariateVarianceGamma: GAMMA,
+    GeneralizedHyperbolicSkewT: INVERSE_GAMMA,
+    MultivariateGeneralizedHyperbolicSkewT: INVERSE_GAMMA,
+}
+
+
+def is_univariate(law: type) -> bool:
+    """Whether the law is of one dimension."""
+    return issubclass(law, AbstractNormalMixture)
+
+
+def fixable(family: Family) -> tuple[str, ...]:
+    """The names that `fix` takes."""
+    own = {
+        "gig": ("a", "b", "alpha_bar"),
+        "gamma": ("concentration", "rate"),
+        "inverse_gamma": ("df",),
+    }[family.kind]
+    own = ("p", *own) if family == GIG else own
+    return (*own, "loc", "skew")
+
+
+def read_fix(
+    owner: str, family: Family, fix: Mapping[str, Any] | None, *, symmetric: bool
+) -> dict[str, Any]:
+    """What is fixed, by name, checked."""
+    fix = dict(fix or {})
+    for name in fix:
+        if name not in fixable(family):
+            known = ", ".join(f"`{k}`" for k in fixable(family))
+            raise ValueError(
+                f"`{owner}(fix={{{name!r}: ...}})`: `{name}` cannot be fixed; those "
+                f"that can are {known}."
+            )
+        value = np.asarray(as_float(owner, name, fix[name]))
+        if not np.all(np.isfinite(value)):
+            raise ValueError(f"`{owner}(fix={{{name!r}: {fix[name]}}})` is not finite.")
+        if name not in ("p", "loc", "skew") and not np.all(value > 0):
+            raise ValueError(
+                f"`{owner}(fix={{{name!r}: {fix[name]}}})`: `{name}` must be positive."
+            )
+        if name not in ("loc", "skew") and value.ndim:
+            raise ValueError(
+                f"`{owner}(fix={{{name!r}: ...}})`: give one number, not {value.shape}."
+            )
+        fix[name] = value
+    if symmetric:
+        if np.any(fix.get("skew", 0.0)):
+            raise ValueError(
+                f"`{owner}(symmetric=True, fix={{'skew': {fix['skew']}}})`: a "
+                "symmetric law has skew 0; leave one of the two out."
+            )
+        fix["skew"] = np.asarray(0.0)
+    return fix
+
+
+def mixing_fix(family: Family, fix: Mapping[str, Any]) -> dict[str, float]:
+    """Those of the fixed values that hold the mixing law, whatever its scale."""
+    out: dict[str, float] = {}
+    if "p" in fix:
+        out["p"] = float(fix["p"])
+    if "alpha_bar" in fix:
+        out["omega"] = float(fix["alpha_bar"])
+    if "a" in fix and "b" in fix:
+        out["omega"] = float(np.sqrt(fix["a"] * fix["b"]))
+    if "concentration" in fix:
+        out["shape"] = float(fix["concentration"])
+    if "df" in fix:
+        out["shape"] = 0.5 * float(fix["df"])
+    return out
+
+
+def identified(family: Family, c: Array, fix: Mapping[str, Any]) -> tuple[Any, Array]:
+    """(p, a, b) with E[w] = 1, or with the scale that `fix` asks for, and the factor.
+
+    The factor s is what Sigma and skew are to be multiplied by.
+    """
+    from ._family import mixing_params
+
+    p, a, b = mixing_params(family, c)
+    if family.kind == "gamma":
+        unit = jnp.asarray(2.0 * p / a)
+        target = 2.0 * fix["rate"] / a if "rate" in fix else unit
+    elif family.kind == "inverse_gamma":
+        target = b / (-2.0 * p)
+    elif "a" in fix:
+        target = fix["a"] / a
+    elif "b" in fix:
+        target = b / fix["b"]
+    else:
+        omega = jnp.sqrt(a) * jnp.sqrt(b)
+        ratio = log_kv_ratio(jnp.asarray(p, a.dtype), omega)
+        target = jnp.exp(ratio) * jnp.sqrt(b / a)
+    target = jnp.asarray(target, a.dtype)
+    return (p, a * target, b / target), target
+
+
+def build_law(law: type, family: Family, c: Array, fix: Mapping[str, Any], part: Any):
+    """The law of these coordinates; `part` has loc, skew, tril, factor and diag."""
+    (p, a, b), unit = identified(family, c, fix)
+    if family.kind == "gamma":
+        own = {"concentration": p, "rate": 0.5 * a}
+    elif family.kind == "inverse_gamma":
+        own = {"df": -2.0 * p}
+    elif family.order is None:
+        own = {"p": p, "a": a, "b": b}
+    else:
+        own = {"a": a, "b": b}
+    root = jnp.sqrt(unit)
+    if is_univariate(law):
+        return law(
+            **own,
+            loc=part.loc[0],
+            scale=root * part.tril[0, 0],
+            skew=unit * part.skew[0],
+            validate_args=False,
+        )
+    if part.factor.shape[1]:
+        scale = {"cov_factor": root * part.factor, "cov_diag": unit * part.diag}
+    else:
+        scale = {"scale_tril": root * part.tril}
+    return law(**own, loc=part.loc, skew=unit * part.skew, **scale, validate_args=False)

@@ -1,0 +1,516 @@
+"""The iteration: one `while_loop` whose body holds one sweep over the rows.
+
+A body evaluates a candidate. In the normal phase an accepted candidate gets a new loc,
+skew and scale (the M step); in the mixing phase, new coordinates of the mixing law. A
+candidate that is worse than the last accepted point is pulled back towards it. So the
+accepted values never decrease, accelerated or not, and the Bessel function is compiled
+once.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from ._density import (
+    Geometry,
+    Line,
+    Params,
+    Prior,
+    Sweep,
+    evaluate,
+    geometry,
+    move_geometry,
+    move_params,
+)
+from ._family import Family, clip
+from ._m_step import Held, normal_step, tril_of_factor
+from ._mixing_em import mixing_em
+from ._mixing_step import line_step, retract
+
+NORMAL, MIXING = 0, 1
+# After the end: the density without its penalties, then at the limits.
+EXACT, LIMIT = 2, 3
+RUNNING, CONVERGED, STALLED, EXHAUSTED, BROKEN, DECREASED = range(6)
+MAX_HALVINGS = 6
+# For each iteration, on average.
+MAX_SWEEPS = 8
+
+
+class Settings(NamedTuple):
+    """What is known when the program is compiled."""
+
+    algorithm: str = "ecme"
+    acceleration: str = "squarem"
+    max_iterations: int = 500
+
+
+class Mixing(NamedTuple):
+    """Which coordinates move, and how far, before and after the release."""
+
+    projector: Array
+    lower: Array
+    upper: Array
+
+
+class Problem(NamedTuple):
+    """The data of one fit, in units without scale."""
+
+    x: Array
+    weights: Array
+    prior: Prior
+    held: Held
+    tol: Array
+    # Of shape (2, ...): the first is for the stage before the release.
+    mixing: Mixing
+    # Added to the coordinates at the release.
+    push: Array
+
+
+class State(NamedTuple):
+    """What the loop carries."""
+
+    candidate: Params
+    geo: Geometry
+    has_moved: Array
+    phase: Array
+    safe: Params
+    value: Array
+    safe_geo: Geometry
+    # The last step of the mixing phase, for the case that it is too long.
+    step: Array
+    # The trust region, as a part of the longest step.
+    radius: Array
+    halvings: Array
+    # Where the last candidate came from: an extrapolation, not an EM step.
+    is_jump: Array
+    count: Array
+    sweeps: Array
+    before: Array
+    gain: Array
+    calm: Array
+    trace: Array
+    drop: Array
+    status: Array
+    stage: Array
+    best: Params
+    best_value: Array
+    history: Params
+    held_count: Array
+    final: Sweep
+    exact: Array
+    limit_value: Array
+    verdict: Array
+
+
+def run(
+    family: Family, settings: Settings, problem: Problem, start: Params, stage: Array
+) -> State:
+    """Iterates from one start, with its stages, to the end."""
+    state = _initial(family, settings, problem, start)._replace(stage=stage)
+
+    def body(state):
+        return _body(family, settings, problem, state)
+
+    return lax.while_loop(lambda s: s.status == RUNNING, body, state)
+
+
+def _initial(
+    family: Family, settings: Settings, problem: Problem, start: Params
+) -> State:
+    x = problem.x
+    dtype = x.dtype
+    n, k = x.shape[0], family.num_coordinates
+    rows, scalar = jnp.zeros((n,), dtype), jnp.zeros((), dtype)
+    geo = Geometry(rows, rows, *(scalar for _ in range(6)))
+    low = jnp.full((), -jnp.inf, dtype)
+    sweep = Sweep(
+        low,
+        jnp.zeros((k + 3,), dtype),
+        jnp.zeros((k + 3, k + 3), dtype),
+        rows,
+        rows,
+        rows,
+        scalar,
+    )
+    zero = jnp.zeros((), jnp.int32)
+    history = jax.tree.map(lambda y: jnp.stack([y, y]), start)
+    return State(
+        candidate=start,
+        geo=geo,
+        has_moved=jnp.ones((), bool),
+        phase=zero,
+        safe=start,
+        value=low,
+        safe_geo=geo,
+        step=jnp.zeros((k + 3,), dtype),
+        radius=jnp.ones((), dtype),
+        halvings=zero,
+        is_jump=jnp.zeros((), bool),
+        count=zero,
+        sweeps=zero,
+        before=low,
+        gain=jnp.full((), jnp.inf, dtype),
+        calm=zero,
+        trace=jnp.full((settings.max_iterations + 1,), jnp.nan, dtype),
+        drop=scalar,
+        status=zero,
+        stage=zero,
+        best=start,
+        best_value=low,
+        history=history,
+        held_count=zero,
+        final=sweep,
+        exact=low,
+        limit_value=low,
+        verdict=zero,
+    )
+
+
+def _body(family: Family, settings: Settings, problem: Problem, state: State) -> State:
+    x, prior = problem.x, problem.prior
+    geo = lax.cond(
+        state.has_moved,
+        lambda: geometry(x, state.candidate, prior),
+        lambda: state.geo,
+    )
+    is_exact = state.phase == EXACT
+    sweep = evaluate(
+        family,
+        state.candidate.c,
+        geo,
+        problem.weights,
+        prior._replace(
+            blur=jnp.where(is_exact, 0.0, prior.blur),
+            strength=jnp.where(is_exact, 0.0, prior.strength),
+        ),
+        x.shape[1],
+    )
+    value = jnp.where(jnp.isnan(sweep.value), -jnp.inf, sweep.value)
+    slack = 64.0 * jnp.finfo(x.dtype).eps * (1.0 + jnp.abs(state.value))
+    is_accepted = (value >= state.value - slack) & jnp.isfinite(value)
+    state = state._replace(geo=geo, sweeps=state.sweeps + 1)
+    is_over = state.phase >= EXACT
+    which = jnp.where(is_accepted | is_over, state.phase, 4)
+    return lax.switch(
+        which,
+        [
+            lambda s: _after_mixing(family, settings, problem, s, sweep, value),
+            lambda s: _after_normal(family, settings, problem, s, sweep, value),
+            lambda s: _after_exact(family, s, sweep.value),
+            lambda s: _after_limit(s, value),
+            lambda s: _rejected(family, settings, problem, s, value),
+        ],
+        state,
+    )
+
+
+def _accept(state: State, value: Array) -> State:
+    return state._replace(
+        safe=state.candidate,
+        safe_geo=state.geo,
+        value=value,
+        halvings=jnp.zeros_like(state.halvings),
+    )
+
+
+def _stage(problem: Problem, state: State) -> Mixing:
+    return jax.tree.map(lambda y: y[state.stage], problem.mixing)
+
+
+def _after_mixing(
+    family: Family,
+    settings: Settings,
+    problem: Problem,
+    state: State,
+    sweep: Sweep,
+    value: Array,
+) -> State:
+    """One iteration is over: judge it, then take the next M step or a long step."""
+    state = _accept(state, value)._replace(
+        final=sweep, radius=jnp.minimum(2.0 * state.radius, 1.0)
+    )
+    # The first sweep of a stage ends no iteration.
+    is_first = ~jnp.isfinite(state.before)
+    state = state._replace(trace=state.trace.at[state.count].set(value, mode="drop"))
+    gain = value - state.before
+    # What remains, if gains shrink as the last two did.
+    rate = jnp.clip(gain / state.gain, 0.0, 0.95)
+    remaining = jnp.where(state.is_jump, gain, jnp.abs(gain) * rate / (1.0 - rate))
+    is_calm = (gain <= problem.tol) & (remaining <= problem.tol) & ~is_first
+    calm = jnp.where(is_calm, state.calm + 1, 0)
+    state = state._replace(before=value, gain=gain, calm=calm)
+    is_over = calm >= 2
+    is_out = state.count >= settings.max_iterations
+    return lax.switch(
+        jnp.where(is_over, jnp.where(state.stage == 0, 1, 2), jnp.where(is_out, 3, 0)),
+        [
+            lambda s: _advance(family, settings, problem, s, sweep),
+            lambda s: _release(family, problem, s),
+            lambda s: _finish(s, CONVERGED),
+            lambda s: _finish(s, EXHAUSTED),
+        ],
+        state,
+    )
+
+
+def _advance(
+    family: Family, settings: Settings, problem: Problem, state: State, sweep: Sweep
+) -> State:
+    """The next candidate: an extrapolation, or an EM step."""
+    if settings.acceleration == "none":
+        return _em_step(family, settings, problem, state, sweep)
+    is_jump = state.held_count >= 2
+    jumped = state._replace(held_count=jnp.zeros_like(state.held_count))
+
+    def jump(state):
+        candidate = _squarem(family, problem, state)
+        return jumped._replace(
+            candidate=candidate,
+            has_moved=jnp.ones_like(state.has_moved),
+            is_jump=jnp.ones_like(state.is_jump),
+        )
+
+    def step(state):
+        history = jax.tree.map(
+            lambda h, y: jnp.stack([h[1], y]), state.history, state.safe
+        )
+        state = state._replace(history=history, held_count=state.held_count + 1)
+        return _em_step(family, settings, problem, state, sweep)
+
+    return lax.cond(is_jump, jump, step, state)
+
+
+def _em_step(
+    family: Family, settings: Settings, problem: Problem, state: State, sweep: Sweep
+) -> State:
+    if settings.algorithm != "newton":
+        return _m_step(family, settings, problem, state, sweep)
+    # Newton's method needs no M step, but for a start that has no skew.
+    return lax.cond(
+        (state.geo.tilt > 1e-8) & (jnp.min(_moves(problem, state)) > 0),
+        lambda s: _take_step(
+            family, settings, problem, s._replace(count=s.count + 1), sweep
+        ),
+        lambda s: _m_step(family, settings, problem, s, sweep),
+        state,
+    )
+
+
+def _m_step(
+    family: Family, settings: Settings, problem: Problem, state: State, sweep: Sweep
+) -> State:
+    params = normal_step(
+        problem.x, problem.weights, sweep, state.safe, problem.prior, problem.held
+    )
+    phase = jnp.full_like(state.phase, MIXING)
+    count = state.count + 1
+    if settings.algorithm == "em":
+        mixing = _stage(problem, state)
+        c = mixing_em(family, params.c, problem.weights, sweep, mixing.projector)
+        params = params._replace(c=clip(family, c, mixing.lower, mixing.upper))
+        phase = jnp.full_like(state.phase, NORMAL)
+    return state._replace(
+        candidate=params,
+        has_moved=jnp.ones_like(state.has_moved),
+        phase=phase,
+        count=count,
+        is_jump=jnp.zeros_like(state.is_jump),
+    )
+
+
+def _after_normal(
+    family: Family,
+    settings: Settings,
+    problem: Problem,
+    state: State,
+    sweep: Sweep,
+    value: Array,
+) -> State:
+    """The M step was good; now the mixing law."""
+    return _take_step(family, settings, problem, _accept(state, value), sweep)
+
+
+def _take_step(
+    family: Family, settings: Settings, problem: Problem, state: State, sweep: Sweep
+) -> State:
+    """A step of the mixing law, and of what lies along the skew."""
+    mixing = _stage(problem, state)
+    c = state.safe.c
+    if settings.algorithm == "mcecm":
+        new = mixing_em(family, c, problem.weights, sweep, mixing.projector)
+        step = jnp.concatenate([new - c, jnp.zeros((3,), c.dtype)])
+    else:
+        step = line_step(
+            family,
+            c,
+            state.geo.tilt,
+            sweep.gradient,
+            sweep.hessian,
+            mixing.projector,
+            _moves(problem, state),
+            state.radius,
+        )
+    is_jump = jnp.zeros_like(state.is_jump)
+    state = state._replace(
+        phase=jnp.full_like(state.phase, NORMAL), step=step, is_jump=is_jump
+    )
+    return _along(family, problem, state)
+
+
+def _moves(problem: Problem, state: State) -> Array:
+    """Which of nu, eps and kappa may move."""
+    is_loc = ~jnp.any(problem.held.is_loc)
+    is_skew = ~jnp.any(problem.held.is_skew)
+    # A scale of low rank plus diagonal does not stay one when skew skew^T is added.
+    is_scale = jnp.asarray(state.safe.factor.shape[1] == 0)
+    return jnp.stack([is_loc, is_skew, is_scale]).astype(state.value.dtype)
+
+
+def _along(family: Family, problem: Problem, state: State) -> State:
+    """The candidate at the safe point plus the step."""
+    mixing = _stage(problem, state)
+    k = family.num_coordinates
+    old, step = state.safe.c, state.step
+    c = clip(family, old + step[:k], mixing.lower, mixing.upper)
+    line = retract(family, old, c, step, state.safe_geo.tilt)
+    is_whole = jnp.all(_moves(problem, state) > 0) & (state.safe_geo.tilt > 1e-10)
+    # No step must be no step to the last bit: it is where a failed one ends.
+    is_whole = is_whole & jnp.any(step != 0.0)
+    line = jax.tree.map(lambda y, z: jnp.where(is_whole, y, z), line, Line(*step[k:]))
+    return state._replace(
+        candidate=move_params(state.safe, line)._replace(c=c),
+        geo=move_geometry(state.safe_geo, line),
+        has_moved=jnp.zeros_like(state.has_moved),
+    )
+
+
+def _rejected(
+    family: Family, settings: Settings, problem: Problem, state: State, value: Array
+) -> State:
+    """Back towards the last good point; at its end, stop or go on without the step."""
+    is_em = state.phase == MIXING
+    if settings.algorithm == "em":
+        is_em = is_em | ~state.is_jump
+    # By theory this cannot be, but for rounding.
+    drop = jnp.where(is_em, jnp.maximum(state.drop, state.value - value), state.drop)
+    is_start = ~jnp.isfinite(state.value)
+    relative = jnp.finfo(value.dtype).eps * 5e6 * (1.0 + jnp.abs(state.value))
+    is_drop = drop > relative
+    halvings = state.halvings + 1
+    is_spent = (halvings > MAX_HALVINGS) | state.is_jump
+    shorter = jnp.where(is_spent, 0.0, 0.25) * state.step
+    state = _along(family, problem, state._replace(step=shorter))
+    state = state._replace(
+        phase=jnp.zeros_like(state.phase),
+        halvings=halvings,
+        radius=jnp.maximum(0.25 * state.radius, 1e-4),
+        drop=drop,
+        # After a failed jump the gain says nothing.
+        before=jnp.where(is_spent, state.value, state.before),
+    )
+    verdict = jnp.where(is_start, BROKEN, jnp.where(is_drop, DECREASED, STALLED))
+    return lax.cond(is_em | is_start, lambda s: _finish(s, verdict), lambda s: s, state)
+
+
+def _release(family: Family, problem: Problem, state: State) -> State:
+    """The nested law is fitted: remember it, and let its parameters go."""
+    mixing = jax.tree.map(lambda y: y[1], problem.mixing)
+    c = clip(family, state.safe.c + problem.push, mixing.lower, mixing.upper)
+    is_better = state.value > state.best_value
+    best = jax.tree.map(lambda y, z: jnp.where(is_better, y, z), state.safe, state.best)
+    low = jnp.full_like(state.value, -jnp.inf)
+    return state._replace(
+        stage=jnp.ones_like(state.stage),
+        best=best,
+        best_value=jnp.maximum(state.value, state.best_value),
+        candidate=state.safe._replace(c=c),
+        has_moved=jnp.zeros_like(state.has_moved),
+        phase=jnp.zeros_like(state.phase),
+        value=low,
+        before=low,
+        calm=jnp.zeros_like(state.calm),
+        gain=jnp.full_like(state.gain, jnp.inf),
+        held_count=jnp.zeros_like(state.held_count),
+        is_jump=jnp.zeros_like(state.is_jump),
+    )
+
+
+def _finish(state: State, verdict: int | Array) -> State:
+    """To the last sweeps, with the best of the stages."""
+    is_worse = state.best_value > state.value
+    safe = jax.tree.map(lambda y, z: jnp.where(is_worse, y, z), state.best, state.safe)
+    return state._replace(
+        safe=safe,
+        candidate=safe,
+        value=jnp.maximum(state.value, state.best_value),
+        has_moved=jnp.ones_like(state.has_moved),
+        phase=jnp.full_like(state.phase, EXACT),
+        verdict=jnp.asarray(verdict, state.verdict.dtype),
+    )
+
+
+def _after_exact(family: Family, state: State, value: Array) -> State:
+    state = state._replace(exact=value, has_moved=jnp.zeros_like(state.has_moved))
+    if family.kind != "gig" or family.order is not None:
+        return state._replace(status=state.verdict)
+    c = limit_coordinates(state.safe.c)
+    return state._replace(
+        candidate=state.safe._replace(c=c),
+        phase=jnp.full_like(state.phase, LIMIT),
+    )
+
+
+def _after_limit(state: State, value: Array) -> State:
+    return state._replace(limit_value=value, status=state.verdict)
+
+
+def limit_coordinates(c: Array) -> Array:
+    """The variance gamma (p > 0) or the skew t law (p < 0) beside a GH law.
+
+    Its E[w] or E[1/w] is that of the law, so that Sigma can stay.
+    """
+    least = jnp.asarray(-30.0, c.dtype)
+    p, la, lb = c[0], c[1], c[2]
+    size = jnp.maximum(jnp.abs(p), 0.05)
+    # b -> 0 at p > 0, with 2 p / a as the mean; else a -> 0, with -2 p / b.
+    return jnp.where(p > 0, jnp.stack([size, la, least]), jnp.stack([-size, least, lb]))
+
+
+def _squarem(family: Family, problem: Problem, state: State) -> Params:
+    """The extrapolation of Varadhan and Roland (2008), Scand. J. Statist. 35."""
+    first = _to_vector(jax.tree.map(lambda y: y[0], state.history))
+    second = _to_vector(jax.tree.map(lambda y: y[1], state.history))
+    third = _to_vector(state.safe)
+    step = jax.tree.map(jnp.subtract, second, first)
+    bend = jax.tree.map(lambda a, b, s: a - b - s, third, second, step)
+    length = -jnp.sqrt(_dot(step, step) / jnp.maximum(_dot(bend, bend), 1e-300))
+    length = jnp.clip(jnp.where(jnp.isfinite(length), length, -1.0), -64.0, -1.0)
+    out = jax.tree.map(
+        lambda a, s, b: a - 2.0 * length * s + length * length * b, first, step, bend
+    )
+    params = _from_vector(out)
+    mixing = _stage(problem, state)
+    return params._replace(c=clip(family, params.c, mixing.lower, mixing.upper))
+
+
+def _to_vector(params: Params) -> Params:
+    """Coordinates without bounds: logs of what is positive."""
+    diagonal = jnp.diagonal(params.tril)
+    tril = params.tril + jnp.diag(jnp.log(diagonal) - diagonal)
+    return params._replace(tril=tril, diag=jnp.log(params.diag))
+
+
+def _from_vector(params: Params) -> Params:
+    diagonal = jnp.diagonal(params.tril)
+    tril = params.tril + jnp.diag(jnp.exp(diagonal) - diagonal)
+    params = params._replace(tril=tril, diag=jnp.exp(params.diag))
+    if params.factor.shape[1] == 0:
+        return params
+    return params._replace(tril=tril_of_factor(params.factor, params.diag))
+
+
+def _dot(one: Params, other: Params) -> Array:
+    pairs = zip(one, other, strict=True)
+    return sum((jnp.sum(y * z) for y, z in pairs), jnp.zeros(()))
