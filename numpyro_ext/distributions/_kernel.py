@@ -120,13 +120,20 @@ def wall(up: Array, drop: Array | float) -> Array:
     return jnp.minimum(root, jnp.log1p(ratio + root))
 
 
-def features(slope: Array, up: Array, down: Array, extra: Array | float = 0.0) -> Array:
+def features(
+    slope: Array,
+    up: Array,
+    down: Array,
+    extra: Array | float = 0.0,
+    slack: float = 0.0,
+) -> Array:
     """Distances at which panels end, on a new first axis; the last is the end.
 
-    The levels count from `extra` above the point.
+    The levels count from `extra` above the point; the last has `slack` more.
     """
     shape = (len(LEVELS), *(1 for _ in slope.shape))
-    drops = jnp.maximum(jnp.asarray(LEVELS, slope.dtype).reshape(shape) + extra, 1e-30)
+    levels = jnp.asarray((*LEVELS[:-1], LEVELS[-1] + slack), slope.dtype)
+    drops = jnp.maximum(levels.reshape(shape) + extra, 1e-30)
     ends = reach(slope[None], up[None], down[None], drops)
     others = [wall(up, drop) for drop in WALLS]
     others += [jnp.full_like(up, step) for step in STEPS]
