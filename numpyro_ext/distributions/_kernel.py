@@ -16,12 +16,12 @@ from jax import Array, lax
 
 # Panels end where the integrand has fallen by these amounts. The last is below the last
 # bit of the sum in float64, and above the underflow of float32.
-LEVELS = (3.0, 12.0, 40.0)
+LEVELS = (4.0, 15.0, 38.0)
 DROP = LEVELS[-1]
 KNEE = LEVELS[0]
 # A term a e^v that is tiny at the mode is a wall far away: panels end where it has
 # taken these amounts.
-WALLS = (1e-8, 0.05)
+WALLS = (1e-5, 0.1)
 # The part that shrinks by e^-d is gone after these distances.
 STEPS = (3.0, 16.0)
 NUM_FEATURES = len(LEVELS) + len(WALLS) + len(STEPS)
@@ -106,7 +106,7 @@ def reach(slope: Array, up: Array, down: Array, drop: Array | float) -> Array:
     bound = jnp.minimum(bound, drop / jnp.maximum(slope, tiny))
     for _ in range(NEWTON_STEPS):
         growth, decay = exp_remainders(bound)
-        rate = slope + up * (growth + bound) + down * (bound - decay)
+        rate = slope + up * _expm1(bound) - down * jnp.expm1(-bound)
         excess = slope * bound + up * growth + down * decay - drop
         bound = jnp.maximum(bound - excess / jnp.maximum(rate, tiny), 0.0)
     return bound
