@@ -72,15 +72,17 @@ def exp_remainders(x: Array) -> tuple[Array, Array]:
 
 def log_mode(p: Array, a: Array, b: Array) -> Array:
     """The v that maximises the kernel; it exists where the kernel is integrable."""
-    ab = a * b
-    # hypot(p, sqrt(ab)) without the square of p
-    kappa = jnp.hypot(p, jnp.sqrt(ab))
+    return log_mode_of_roots(p, jnp.sqrt(a), jnp.sqrt(b))
+
+
+def log_mode_of_roots(p: Array, root_a: Array, root_b: Array) -> Array:
+    """`log_mode` from the square roots of a and b, which do not overflow."""
+    kappa = jnp.hypot(p, root_a * root_b)
     is_left = p < 0
-    a_safe = jnp.where(is_left, 1.0, a)
-    right = jnp.log(jnp.where(is_left, 1.0, p + kappa)) - jnp.log(a_safe)
-    left = jnp.log(jnp.where(is_left, b, 1.0)) - jnp.log(
-        jnp.where(is_left, kappa - p, 1.0)
-    )
+    right = jnp.log(jnp.where(is_left, 1.0, p + kappa))
+    right = right - 2.0 * jnp.log(jnp.where(is_left, 1.0, root_a))
+    left = 2.0 * jnp.log(jnp.where(is_left, root_b, 1.0))
+    left = left - jnp.log(jnp.where(is_left, kappa - p, 1.0))
     return jnp.where(is_left, left, right)
 
 
@@ -206,6 +208,18 @@ def peak(p: Array, a: Array, b: Array) -> Peak:
     """The peak of the kernel; the three have one shape."""
     mode = lax.stop_gradient(log_mode(p, a, b))
     up, down = 0.5 * times_exp(a, mode), 0.5 * times_exp(b, -mode)
+    return _peak_at(mode, p, up, down)
+
+
+def peak_of_roots(p: Array, root_a: Array, root_b: Array) -> Peak:
+    """`peak` from the square roots of a and b; without a derivative in them."""
+    mode = log_mode_of_roots(p, root_a, root_b)
+    up = 0.5 * jnp.square(times_exp(root_a, 0.5 * mode))
+    down = 0.5 * jnp.square(times_exp(root_b, -0.5 * mode))
+    return _peak_at(mode, p, up, down)
+
+
+def _peak_at(mode: Array, p: Array, up: Array, down: Array) -> Peak:
     slope = up - down - p
     slope = slope - lax.stop_gradient(slope)
     endless = jnp.full_like(up, jnp.inf)

@@ -21,9 +21,10 @@ from ._kernel import (
     Peak,
     fall_from,
     features,
-    log_mode,
+    log_mode_of_roots,
     panels,
     peak,
+    peak_of_roots,
     times_exp,
 )
 
@@ -78,19 +79,22 @@ def _xi_at_mode(
 
     Where z t is large the two terms of xi agree in all their digits.
     """
-    rate = a + t * t
-    kappa = jnp.hypot(p, jnp.sqrt(rate) * jnp.sqrt(b + z * z))
-    above = a * z * z - (2.0 * p) * (z * t) - b * t * t
-    below = jnp.abs(z) * rate + jnp.abs(t) * (kappa - p)
+    size, tilt = jnp.abs(z), jnp.abs(t)
     is_close = z * t > 0
-    near = above / jnp.where(is_close, below, 1.0) * jnp.exp(-0.5 * mode)
+    size = jnp.where(is_close, size, 1.0)
+    root_a, root_b = jnp.hypot(jnp.sqrt(a), t), jnp.hypot(jnp.sqrt(b), z)
+    kappa = jnp.hypot(p, root_a * root_b)
+    # Both over |z|, whose square can overflow.
+    above = a * size - 2.0 * p * tilt - b * tilt * (tilt / size)
+    below = jnp.where(is_close, root_a * root_a + tilt * ((kappa - p) / size), 1.0)
+    near = above / below * jnp.exp(-0.5 * mode)
     return jnp.where(is_close, jnp.sign(z) * near, _xi(z, t, mode))
 
 
 def _breaks(top: Peak, p: Array, a: Array, b: Array, z: Array, t: Array) -> Array:
     """Ends of the panels, in order, on a new first axis."""
-    far_a, far_b = a + t * t, b + z * z
-    near, far = top.mode, log_mode(p, far_a, far_b)
+    root_a, root_b = jnp.hypot(jnp.sqrt(a), t), jnp.hypot(jnp.sqrt(b), z)
+    near, far = top.mode, log_mode_of_roots(p, root_a, root_b)
     # The concave bound has its mode in the half where that half's kernel has its own.
     is_far = _xi(z, t, near) > 0
     mode = jnp.where(is_far, far, near)
@@ -101,7 +105,8 @@ def _breaks(top: Peak, p: Array, a: Array, b: Array, z: Array, t: Array) -> Arra
     highest = jnp.where(is_far, base - 0.5 * jnp.square(jnp.maximum(xi, 0.0)), 0.0)
     # Axes: near or far kernel, left or right of it.
     up, down = 0.5 * times_exp(a, near), 0.5 * times_exp(b, -near)
-    far_up, far_down = 0.5 * times_exp(far_a, far), 0.5 * times_exp(far_b, -far)
+    far_up = 0.5 * jnp.square(times_exp(root_a, 0.5 * far))
+    far_down = 0.5 * jnp.square(times_exp(root_b, -0.5 * far))
     grow = jnp.stack([jnp.stack([down, up]), jnp.stack([far_down, far_up])])
     shrink = jnp.stack([jnp.stack([up, down]), jnp.stack([far_up, far_down])])
     extra = jnp.stack([-highest, far_value - highest])
@@ -175,7 +180,8 @@ def log_density(top: Peak, p: Array, a: Array, b: Array, z: Array, t: Array) -> 
 
     It compiles faster than two Bessel functions, and shares the peak.
     """
-    given = peak(p - 0.5, a + t * t, b + z * z)
+    root_a, root_b = jnp.hypot(jnp.sqrt(a), t), jnp.hypot(jnp.sqrt(b), z)
+    given = peak_of_roots(p - 0.5, root_a, root_b)
     xi = _xi_at_mode(p - 0.5, a, b, z, t, given.mode)
     loss = fall_from(top, given.mode) + 0.5 * jnp.square(xi)
     log_ratio = jnp.log(given.left + given.right) - jnp.log(top.left + top.right)
