@@ -84,7 +84,8 @@ def quantile(p: Array, a: Array, b: Array, t: Array, q: Array) -> Array:
         after = jnp.where(is_close, z, jnp.where(fits, moved, _middle(low, high)))
         # What a step of the third order leaves; the step before tells its constant.
         constant = jnp.maximum(1.0 + bend * bend, size / before**3)
-        is_last = fits & (4.0 * constant * size**3 < tolerance)
+        # A pole at 0 has no derivatives there.
+        is_last = fits & (z != 0) & (4.0 * constant * size**3 < tolerance)
         largest = jnp.maximum(jnp.abs(low), jnp.abs(high))
         is_narrow = high - low <= 2.0 * epsilon * largest
         # What is done stays.
