@@ -7,6 +7,7 @@ points of it. Draws are differentiable in the parameters by implicit reparametri
 Source: Devroye (2014), Statistics and Computing 24, 239-246.
 """
 
+import math
 from functools import partial
 from typing import NamedTuple
 
@@ -46,9 +47,12 @@ class _Member(NamedTuple):
 
 
 def _psi(alpha: Array, order: Array, x: Array) -> Array:
-    # cosh x - 1 and e^x - 1 from one exponential.
-    e = jnp.expm1(0.5 * x)
-    twice = e + e / (1.0 + e)
+    # cosh x - 1 and e^x - 1 from two exponentials, whose squares are finite: 0 times
+    # them is 0.
+    bound = 0.49 * math.log(jnp.finfo(x.dtype).max)
+    half = jnp.clip(0.5 * x, -bound, bound)
+    e = jnp.expm1(half)
+    twice = e - jnp.expm1(-half)
     return -0.5 * alpha * twice * twice - order * (e * (e + 2.0) - x)
 
 
