@@ -119,9 +119,7 @@ def _is_open(state: _State) -> Array:
     return (state.count < MAX_ROUNDS) & ~jnp.all(state.is_done)
 
 
-def _play(
-    key: Array, member: _Member, state: _State, sizes: tuple[int, ...]
-) -> _State:
+def _play(key: Array, member: _Member, state: _State, sizes: tuple[int, ...]) -> _State:
     """Rounds until all are done: one with all, the others with those left."""
 
     def play_round(state: _State) -> _State:

@@ -230,6 +230,27 @@ def _peak_at(mode: Array, p: Array, up: Array, down: Array) -> Peak:
     return Peak(mode, slope, up, down, left, right)
 
 
+def peak_and_means(p: Array, a: Array, b: Array) -> tuple[Peak, tuple[Array, ...]]:
+    """The peak, and the means of d, e^d - 1 and e^-d - 1 for d = v - mode.
+
+    They are the derivatives of the log of the whole: no derivative goes through.
+    """
+    mode = log_mode(p, a, b)
+    up, down = 0.5 * times_exp(a, mode), 0.5 * times_exp(b, -mode)
+    slope = jnp.zeros_like(up)
+    endless = jnp.full_like(up, jnp.inf)
+    left, (d_left, grow_left, shrink_left) = _row_sums(slope, down, up, endless, True)
+    right, (d_right, grow, shrink) = _row_sums(slope, up, down, endless, True)
+    total = left + right
+    distance = d_right - d_left
+    means = (
+        distance / total,
+        (grow + shrink_left + distance) / total,
+        (shrink + grow_left - distance) / total,
+    )
+    return Peak(mode, slope, up, down, left, right), means
+
+
 def fall_from(peak: Peak, v: Array) -> Array:
     """What the log kernel loses from its peak to v."""
     d = v - peak.mode

@@ -24,6 +24,7 @@ from ._kernel import (
     log_mode_of_roots,
     panels,
     peak,
+    peak_and_means,
     peak_of_roots,
     times_exp,
 )
@@ -72,10 +73,8 @@ def _xi(z: Array, t: Array, v: Array) -> Array:
     return z * jnp.exp(-0.5 * v) - t * jnp.exp(0.5 * v)
 
 
-def _xi_at_mode(
-    p: Array, a: Array, b: Array, z: Array, t: Array, mode: Array
-) -> Array:
-    """xi at the mode of the kernel (p, a + t^2, b + z^2), which is near its zero.
+def _xi_at_mode(p: Array, a: Array, b: Array, z: Array, t: Array, mode: Array) -> Array:
+    """The xi at the mode of the kernel (p, a + t^2, b + z^2), which is near its zero.
 
     Where z t is large the two terms of xi agree in all their digits.
     """
@@ -153,19 +152,17 @@ def log_upper_along(
     p, a, b, z, t = primals
     t_p, t_a, t_b, t_t = tangents
 
-    def whole(p, a, b):
-        top = peak(p, a, b)
-        return jnp.log(top.left + top.right), top
-
-    (_, top), (moved, _) = jax.jvp(whole, (p, a, b), (t_p, t_a, t_b))
+    top, means = peak_and_means(p, a, b)
     sums = tail_sums(top, *primals)
     # The peak is a fixed place: the kernel is relative to its value there.
     d = sums.v - top.mode
-    up, down = jnp.exp(top.mode) * jnp.expm1(d), jnp.exp(-top.mode) * jnp.expm1(-d)
-    inside = t_p * d - 0.5 * (t_a * up + t_b * down)
+    # Sums first, tangents after: one sweep serves all tangents.
+    given = (jnp.sum(sums.share * x, axis=0) for x in (d, jnp.expm1(d), jnp.expm1(-d)))
+    by_p, by_a, by_b = (x - y for x, y in zip(given, means, strict=True))
+    by_a, by_b = 0.5 * jnp.exp(top.mode) * by_a, 0.5 * jnp.exp(-top.mode) * by_b
+    moved = t_p * by_p - t_a * by_a - t_b * by_b
     by_tilt = jnp.sum(sums.normal * jnp.exp(0.5 * sums.v), axis=0)
-    change = jnp.sum(sums.share * inside, axis=0) - moved + by_tilt * t_t
-    return sums.log_tail, change, log_density(top, p, a, b, z, t)
+    return sums.log_tail, moved + by_tilt * t_t, log_density(top, p, a, b, z, t)
 
 
 @log_upper.defjvp
