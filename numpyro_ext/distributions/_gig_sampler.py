@@ -7,6 +7,7 @@ points of it. Draws are differentiable in the parameters by implicit reparametri
 Source: Devroye (2014), Statistics and Computing 24, 239-246.
 """
 
+import math
 from functools import partial
 from typing import NamedTuple
 
@@ -14,10 +15,16 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from ..special._elementary import log
 from ._gig_tail import score_of_draw
 from ._kernel import log_mode
 
 MAX_ROUNDS = 200
+# About a quarter of the proposals is refused. What is left after a round is gathered
+# into an array of these shares of the first one, where rounds cost less.
+SHARES = (3, 32)
+# Below, gathering costs more than it saves.
+LEAST = 64
 
 
 class _Envelope(NamedTuple):
@@ -31,9 +38,22 @@ class _Envelope(NamedTuple):
     rate_right: Array
 
 
+class _Member(NamedTuple):
+    """The law of log x about its mode, for order >= 0, and its envelope."""
+
+    alpha: Array
+    order: Array
+    envelope: _Envelope
+
+
 def _psi(alpha: Array, order: Array, x: Array) -> Array:
-    half = jnp.sinh(0.5 * x)
-    return -2.0 * alpha * half * half - order * (jnp.expm1(x) - x)
+    # cosh x - 1 and e^x - 1 from two exponentials, whose squares are finite: 0 times
+    # them is 0.
+    bound = 0.49 * math.log(jnp.finfo(x.dtype).max)
+    half = jnp.clip(0.5 * x, -bound, bound)
+    e = jnp.expm1(half)
+    twice = e - jnp.expm1(-half)
+    return -0.5 * alpha * twice * twice - order * (e * (e + 2.0) - x)
 
 
 def _slope(alpha: Array, order: Array, x: Array) -> Array:
@@ -64,49 +84,81 @@ def _envelope(alpha: Array, order: Array) -> _Envelope:
     )
 
 
+def _propose(key: Array, member: _Member) -> tuple[Array, Array]:
+    """A candidate for each member, and whether it is accepted."""
+    e = member.envelope
+    shape, dtype = e.s.shape, e.s.dtype
+    p, r = 1.0 / e.rate_left, 1.0 / e.rate_right
+    left, right = e.s - p * e.height_left, e.t - r * e.height_right
+    flat = left + right
+    key_place, key_accept = jax.random.split(key)
+    # One uniform picks the piece and, rescaled, the place within it.
+    place = jax.random.uniform(key_place, shape, dtype) * (flat + p + r)
+    is_flat, is_right = place < flat, place < flat + r
+    beyond = jnp.where(is_right, place - flat, place - flat - r)
+    share = beyond * jnp.where(is_right, e.rate_right, e.rate_left)
+    # 1 - u lies in (0, 1], so the logarithm is finite.
+    away = -log(1.0 - jnp.clip(share, 0.0, 1.0 - jnp.finfo(dtype).epsneg))
+    # In the exponential pieces the envelope is exp(-away).
+    away = jnp.where(is_flat, 0.0, away)
+    outer = jnp.where(is_right, right + r * away, -left - p * away)
+    candidate = jnp.where(is_flat, place - left, outer)
+    chance = jnp.exp(_psi(member.alpha, member.order, candidate) + away)
+    return candidate, jax.random.uniform(key_accept, shape, jnp.float32) <= chance
+
+
+class _State(NamedTuple):
+    """How many rounds were played, the draws so far, and which are done."""
+
+    count: Array
+    x: Array
+    is_done: Array
+
+
+def _is_open(state: _State) -> Array:
+    return (state.count < MAX_ROUNDS) & ~jnp.all(state.is_done)
+
+
+def _play(key: Array, member: _Member, state: _State, sizes: tuple[int, ...]) -> _State:
+    """Rounds until all are done: one with all, the others with those left."""
+
+    def play_round(state: _State) -> _State:
+        candidate, accept = _propose(jax.random.fold_in(key, state.count), member)
+        x = jnp.where(state.is_done, state.x, candidate)
+        return _State(state.count + 1, x, state.is_done | accept)
+
+    if not sizes:
+        return lax.while_loop(_is_open, play_round, state)
+    size = state.x.size
+
+    def play_rest(state: _State) -> _State:
+        # More may be left than fit; they have their turn in the next pass.
+        spots = jnp.nonzero(~state.is_done, size=sizes[0], fill_value=size)[0]
+        rest = jax.tree.map(lambda y: y.at[spots].get(mode="clip"), member)
+        empty = jnp.zeros(sizes[0], state.x.dtype)
+        start = _State(state.count, empty, spots >= size)
+        end = _play(key, rest, start, sizes[1:])
+        x = state.x.at[spots].set(end.x, mode="drop")
+        is_done = state.is_done.at[spots].set(end.is_done, mode="drop")
+        return _State(end.count, x, is_done)
+
+    return lax.while_loop(_is_open, play_rest, play_round(state))
+
+
 @jax.jit
 def _draw(key: Array, order: Array, omega: Array) -> Array:
     """Log x minus its mode, for order >= 0."""
     shape, dtype = omega.shape, omega.dtype
+    order, omega = order.ravel(), omega.ravel()
     alpha = omega * (omega / jnp.maximum(jnp.hypot(omega, order) + order, 1e-30))
-    e = _envelope(alpha, order)
-    p, r = 1.0 / e.rate_left, 1.0 / e.rate_right
-    left, right = e.s - p * e.height_left, e.t - r * e.height_right
-    flat = left + right
-    total = flat + p + r
-
-    def propose(state):
-        step, x, is_done = state
-        k = jax.random.split(jax.random.fold_in(key, step))
-        # One uniform picks the piece and, rescaled, the place within it.
-        place = jax.random.uniform(k[0], shape, dtype) * total
-        is_flat, is_right = place < flat, place < flat + r
-        share = jnp.where(is_right, (place - flat) / r, (place - flat - r) / p)
-        # 1 - u lies in (0, 1], so the logarithm is finite.
-        away = -jnp.log1p(-jnp.clip(share, 0.0, 1.0 - jnp.finfo(dtype).epsneg))
-        candidate = jnp.where(
-            is_flat,
-            place - left,
-            jnp.where(is_right, right + r * away, -left - p * away),
-        )
-        lid = jnp.where(
-            candidate > right,
-            -e.height_right - e.rate_right * (candidate - e.t),
-            jnp.where(
-                candidate < -left, -e.height_left + e.rate_left * (candidate + e.s), 0.0
-            ),
-        )
-        chance = jnp.exp(_psi(alpha, order, candidate) - lid)
-        accept = jax.random.uniform(k[1], shape, jnp.float32) <= chance
-        return step + 1, jnp.where(is_done, x, candidate), is_done | accept
-
-    def is_open(state):
-        return (state[0] < MAX_ROUNDS) & ~jnp.all(state[2])
-
+    member = _Member(alpha, order, _envelope(alpha, order))
     # NaN parameters never accept; they are done from the start.
     is_lost = ~(jnp.isfinite(alpha) & jnp.isfinite(order))
-    start = jnp.where(is_lost, jnp.nan, jnp.zeros(shape, dtype))
-    return lax.while_loop(is_open, propose, (0, start, is_lost))[1]
+    start = jnp.where(is_lost, jnp.nan, jnp.zeros(omega.shape, dtype))
+    sizes = tuple(omega.size // n for n in SHARES)
+    sizes = tuple(n for n in sizes if n >= LEAST)
+    state = _State(jnp.zeros((), jnp.int32), start, is_lost)
+    return _play(key, member, state, sizes).x.reshape(shape)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))

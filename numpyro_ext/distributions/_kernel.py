@@ -16,12 +16,12 @@ from jax import Array, lax
 
 # Panels end where the integrand has fallen by these amounts. The last is below the last
 # bit of the sum in float64, and above the underflow of float32.
-LEVELS = (3.0, 12.0, 40.0)
+LEVELS = (4.0, 15.0, 38.0)
 DROP = LEVELS[-1]
 KNEE = LEVELS[0]
 # A term a e^v that is tiny at the mode is a wall far away: panels end where it has
 # taken these amounts.
-WALLS = (1e-8, 0.05)
+WALLS = (1e-5, 0.1)
 # The part that shrinks by e^-d is gone after these distances.
 STEPS = (3.0, 16.0)
 NUM_FEATURES = len(LEVELS) + len(WALLS) + len(STEPS)
@@ -72,15 +72,17 @@ def exp_remainders(x: Array) -> tuple[Array, Array]:
 
 def log_mode(p: Array, a: Array, b: Array) -> Array:
     """The v that maximises the kernel; it exists where the kernel is integrable."""
-    ab = a * b
-    # hypot(p, sqrt(ab)) without the square of p
-    kappa = jnp.hypot(p, jnp.sqrt(ab))
+    return log_mode_of_roots(p, jnp.sqrt(a), jnp.sqrt(b))
+
+
+def log_mode_of_roots(p: Array, root_a: Array, root_b: Array) -> Array:
+    """`log_mode` from the square roots of a and b, which do not overflow."""
+    kappa = jnp.hypot(p, root_a * root_b)
     is_left = p < 0
-    a_safe = jnp.where(is_left, 1.0, a)
-    right = jnp.log(jnp.where(is_left, 1.0, p + kappa)) - jnp.log(a_safe)
-    left = jnp.log(jnp.where(is_left, b, 1.0)) - jnp.log(
-        jnp.where(is_left, kappa - p, 1.0)
-    )
+    right = jnp.log(jnp.where(is_left, 1.0, p + kappa))
+    right = right - 2.0 * jnp.log(jnp.where(is_left, 1.0, root_a))
+    left = 2.0 * jnp.log(jnp.where(is_left, root_b, 1.0))
+    left = left - jnp.log(jnp.where(is_left, kappa - p, 1.0))
     return jnp.where(is_left, left, right)
 
 
@@ -106,7 +108,7 @@ def reach(slope: Array, up: Array, down: Array, drop: Array | float) -> Array:
     bound = jnp.minimum(bound, drop / jnp.maximum(slope, tiny))
     for _ in range(NEWTON_STEPS):
         growth, decay = exp_remainders(bound)
-        rate = slope + up * (growth + bound) + down * (bound - decay)
+        rate = slope + up * _expm1(bound) - down * jnp.expm1(-bound)
         excess = slope * bound + up * growth + down * decay - drop
         bound = jnp.maximum(bound - excess / jnp.maximum(rate, tiny), 0.0)
     return bound
@@ -120,13 +122,20 @@ def wall(up: Array, drop: Array | float) -> Array:
     return jnp.minimum(root, jnp.log1p(ratio + root))
 
 
-def features(slope: Array, up: Array, down: Array, extra: Array | float = 0.0) -> Array:
+def features(
+    slope: Array,
+    up: Array,
+    down: Array,
+    extra: Array | float = 0.0,
+    slack: float = 0.0,
+) -> Array:
     """Distances at which panels end, on a new first axis; the last is the end.
 
-    The levels count from `extra` above the point.
+    The levels count from `extra` above the point; the last has `slack` more.
     """
     shape = (len(LEVELS), *(1 for _ in slope.shape))
-    drops = jnp.maximum(jnp.asarray(LEVELS, slope.dtype).reshape(shape) + extra, 1e-30)
+    levels = jnp.asarray((*LEVELS[:-1], LEVELS[-1] + slack), slope.dtype)
+    drops = jnp.maximum(levels.reshape(shape) + extra, 1e-30)
     ends = reach(slope[None], up[None], down[None], drops)
     others = [wall(up, drop) for drop in WALLS]
     others += [jnp.full_like(up, step) for step in STEPS]
@@ -199,6 +208,18 @@ def peak(p: Array, a: Array, b: Array) -> Peak:
     """The peak of the kernel; the three have one shape."""
     mode = lax.stop_gradient(log_mode(p, a, b))
     up, down = 0.5 * times_exp(a, mode), 0.5 * times_exp(b, -mode)
+    return _peak_at(mode, p, up, down)
+
+
+def peak_of_roots(p: Array, root_a: Array, root_b: Array) -> Peak:
+    """`peak` from the square roots of a and b; without a derivative in them."""
+    mode = log_mode_of_roots(p, root_a, root_b)
+    up = 0.5 * jnp.square(times_exp(root_a, 0.5 * mode))
+    down = 0.5 * jnp.square(times_exp(root_b, -0.5 * mode))
+    return _peak_at(mode, p, up, down)
+
+
+def _peak_at(mode: Array, p: Array, up: Array, down: Array) -> Peak:
     slope = up - down - p
     slope = slope - lax.stop_gradient(slope)
     endless = jnp.full_like(up, jnp.inf)
@@ -207,6 +228,27 @@ def peak(p: Array, a: Array, b: Array) -> Peak:
     )
     left, right = row(*sides)
     return Peak(mode, slope, up, down, left, right)
+
+
+def peak_and_means(p: Array, a: Array, b: Array) -> tuple[Peak, tuple[Array, ...]]:
+    """The peak, and the means of d, e^d - 1 and e^-d - 1 for d = v - mode.
+
+    They are the derivatives of the log of the whole: no derivative goes through.
+    """
+    mode = log_mode(p, a, b)
+    up, down = 0.5 * times_exp(a, mode), 0.5 * times_exp(b, -mode)
+    slope = jnp.zeros_like(up)
+    endless = jnp.full_like(up, jnp.inf)
+    left, (d_left, grow_left, shrink_left) = _row_sums(slope, down, up, endless, True)
+    right, (d_right, grow, shrink) = _row_sums(slope, up, down, endless, True)
+    total = left + right
+    distance = d_right - d_left
+    means = (
+        distance / total,
+        (grow + shrink_left + distance) / total,
+        (shrink + grow_left - distance) / total,
+    )
+    return Peak(mode, slope, up, down, left, right), means
 
 
 def fall_from(peak: Peak, v: Array) -> Array:

@@ -8,10 +8,9 @@ from ._kernel import peak
 from ._mixture_tail import log_upper_along, tail_sums
 
 MAX_STEPS = 100
-# Of the coordinate asinh(z / unit): covers what floats can hold of the tails.
-FARTHEST = {"float64": 350.0, "float32": 80.0}
-# A step from a gap below this leaves no more than its third power.
-LAST_GAP = {"float64": 1e-5, "float32": 1e-2}
+EARLY_STEPS = 8
+# The search ends at these |z| over their inverse: what floats can hold of the tails.
+FARTHEST = {"float64": 1e300, "float32": 1e37}
 
 
 def _move(gap: Array, hazard: Array, change: Array) -> Array:
@@ -28,6 +27,29 @@ def _move(gap: Array, hazard: Array, change: Array) -> Array:
     return jnp.where(change > -1e-6, light, heavy) / hazard
 
 
+def _middle(low: Array, high: Array) -> Array:
+    """Halves the bracket on the scale of log |z|; 0 where it holds both signs."""
+    least = 1.0 / FARTHEST[str(low.dtype)]
+    size = jnp.sqrt(jnp.maximum(jnp.abs(low), least))
+    size = size * jnp.sqrt(jnp.maximum(jnp.abs(high), least))
+    return jnp.where((low < 0) & (high > 0), 0.0, jnp.where(low < 0, -size, size))
+
+
+def _step(z: Array, gap: Array, hazard: Array, change: Array) -> tuple[Array, Array]:
+    """The next z, and its `change`, in z or in log |z|: where the log tail bends less.
+
+    Near a pole of the density the log tail is smooth in log |z| alone.
+    """
+    safe = jnp.where(z == 0, 1.0, z)
+    by_log = change + 1.0 / (hazard * safe)
+    is_log = (z != 0) & (jnp.abs(by_log) < jnp.abs(change))
+    rate = jnp.where(is_log, hazard * jnp.abs(safe), hazard)
+    bend = jnp.where(is_log, by_log, change)
+    move = _move(gap, rate, bend)
+    scaled = z * jnp.exp(jnp.clip(jnp.sign(z) * move, -600.0, 600.0))
+    return jnp.where(is_log, scaled, z + move), bend
+
+
 @jax.custom_jvp
 def quantile(p: Array, a: Array, b: Array, t: Array, q: Array) -> Array:
     """The z with P(x < mu + sigma z) = q; the five have one shape."""
@@ -39,42 +61,44 @@ def quantile(p: Array, a: Array, b: Array, t: Array, q: Array) -> Array:
     sign = jnp.where(is_upper, 1.0, -1.0)
     tilt = sign * t
     top = peak(p, a, b)
-    unit = jnp.exp(0.5 * top.mode)
-    center = tilt * unit * unit
-    tolerance = 8.0 * jnp.finfo(q.dtype).eps
-    last_gap = LAST_GAP[str(q.dtype)]
+    epsilon = jnp.finfo(q.dtype).eps
     end = jnp.full_like(q, FARTHEST[str(q.dtype)])
 
     def step(state):
-        count, s, low, high, before, is_done = state
-        z = center + unit * jnp.sinh(s)
+        count, z, low, high, before, is_done = state
         sums = tail_sums(top, p, a, b, z, tilt)
         gap = sums.log_tail - target
-        # The tail falls in s: a gap above 0 says that the root lies to the right.
-        low, high = jnp.where(gap > 0, s, low), jnp.where(gap > 0, high, s)
+        # The tail falls in z: a gap above 0 says that the root lies to the right.
+        low, high = jnp.where(gap > 0, z, low), jnp.where(gap > 0, high, z)
         inverse_root = jnp.exp(-0.5 * sums.v)
         xi = z * inverse_root - tilt / inverse_root
         hazard = jnp.sum(sums.normal * inverse_root, axis=0)
-        bend = jnp.sum(sums.normal * xi * inverse_root * inverse_root, axis=0)
-        move = _move(gap, hazard, 1.0 - bend / (hazard * hazard))
-        moved = jnp.arcsinh((z + move - center) / unit)
+        bend = jnp.sum(sums.normal * xi * (inverse_root / hazard) ** 2, axis=0)
+        moved, bend = _step(z, gap, hazard, 1.0 - bend)
         fits = jnp.isfinite(moved) & (moved > low) & (moved < high)
-        is_close = jnp.abs(gap) <= tolerance * (1.0 + jnp.abs(target))
-        after = jnp.where(is_close, s, jnp.where(fits, moved, 0.5 * (low + high)))
-        # The step before tells the constant of the third order.
-        left = jnp.abs(gap) ** 3 * jnp.maximum(jnp.abs(gap) / before**3, 1.0)
-        is_last = fits & (jnp.abs(gap) < last_gap) & (left < tolerance)
-        is_narrow = high - low <= 0.5 * tolerance * (1.0 + jnp.abs(s))
+        tolerance = 8.0 * epsilon * (1.0 + jnp.abs(target))
+        size = jnp.abs(gap)
+        # Late steps that leave half of the gap follow a curve of another shape.
+        fits &= (size < 0.5 * before) | (count < EARLY_STEPS)
+        is_close = size <= tolerance
+        after = jnp.where(is_close, z, jnp.where(fits, moved, _middle(low, high)))
+        # What a step of the third order leaves; the step before tells its constant.
+        constant = jnp.maximum(1.0 + bend * bend, size / before**3)
+        # A pole at 0 has no derivatives there.
+        is_last = fits & (z != 0) & (4.0 * constant * size**3 < tolerance)
+        largest = jnp.maximum(jnp.abs(low), jnp.abs(high))
+        is_narrow = high - low <= 2.0 * epsilon * largest
         # What is done stays.
-        after = jnp.where(is_done, s, after)
+        after = jnp.where(is_done, z, after)
         is_done = is_done | is_close | is_last | is_narrow
-        return count + 1, after, low, high, jnp.abs(gap), is_done
+        return count + 1, after, low, high, jnp.where(fits, size, jnp.inf), is_done
 
     def is_open(state):
         return (state[0] < MAX_STEPS) & ~jnp.all(state[5])
 
-    start = (0, jnp.zeros_like(q), -end, end, jnp.zeros_like(q), ~is_proper)
-    z = sign * (center + unit * jnp.sinh(lax.while_loop(is_open, step, start)[1]))
+    center = tilt * jnp.exp(top.mode)
+    start = (0, center, -end, end, jnp.full_like(q, jnp.inf), ~is_proper)
+    z = sign * lax.while_loop(is_open, step, start)[1]
     z = jnp.where(q == 0, -jnp.inf, jnp.where(q == 1, jnp.inf, z))
     return jnp.where((q >= 0) & (q <= 1), z, jnp.nan)
 

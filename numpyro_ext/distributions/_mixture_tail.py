@@ -21,14 +21,17 @@ from ._kernel import (
     Peak,
     fall_from,
     features,
-    log_mode,
+    log_mode_of_roots,
     panels,
     peak,
+    peak_and_means,
+    peak_of_roots,
     times_exp,
 )
 
-# The Mills ratio is all but 1 / xi beyond.
-BEND = 6.0
+# Panels end where |xi| takes these values. At the first the normal tail is all but 0
+# or 1, and the Mills ratio 1 / xi; at the last the normal tail is all but a half.
+BENDS = (6.0, 1.5, 0.1, 1e-4, 1e-8)
 # Mills' ratio by its asymptotic series: 4e-15 here, with that many terms.
 MILLS_FROM = 12.0
 MILLS_TERMS = 12
@@ -50,48 +53,73 @@ class Sums(NamedTuple):
     normal: Array
 
 
-def _crossing(z: Array, t: Array, level: float) -> Array:
-    """The v with xi(v) = level for xi falling in v, or NaN."""
-    # t y^2 + level y - z = 0 with y = e^(v/2)
-    root = jnp.sqrt(level * level + 4.0 * t * z)
-    y = 2.0 * z / (level + root) if level >= 0 else (root - level) / (2.0 * t)
-    return 2.0 * jnp.log(y)
+def _bends(z: Array, t: Array) -> Array:
+    """The v with |xi(v)| in `BENDS`, by the size of z and of t, and v of the middle.
+
+    With z t < 0 xi keeps its sign, and does not take the values below its least; what
+    stands for them then is harmless.
+    """
+    shape = (len(BENDS) + 1, *(1 for _ in z.shape))
+    level = jnp.asarray((*BENDS, 0.0), z.dtype).reshape(shape)
+    # xi = level is t y^2 + level y - z = 0 with y = e^(v/2).
+    root = jnp.sqrt(jnp.maximum(level * level + 4.0 * (t * z), 0.0))
+    half = jnp.log(0.5 * (level + root))
+    by_z = 2.0 * (jnp.log(jnp.abs(z)) - half)
+    by_t = 2.0 * (half - jnp.log(jnp.abs(t)))
+    return jnp.concatenate([by_z, by_t[:-1]])
 
 
 def _xi(z: Array, t: Array, v: Array) -> Array:
     return z * jnp.exp(-0.5 * v) - t * jnp.exp(0.5 * v)
 
 
+def _xi_at_mode(p: Array, a: Array, b: Array, z: Array, t: Array, mode: Array) -> Array:
+    """The xi at the mode of the kernel (p, a + t^2, b + z^2), which is near its zero.
+
+    Where z t is large the two terms of xi agree in all their digits.
+    """
+    size, tilt = jnp.abs(z), jnp.abs(t)
+    is_close = z * t > 0
+    size = jnp.where(is_close, size, 1.0)
+    root_a, root_b = jnp.hypot(jnp.sqrt(a), t), jnp.hypot(jnp.sqrt(b), z)
+    kappa = jnp.hypot(p, root_a * root_b)
+    # Both over |z|, whose square can overflow.
+    above = a * size - 2.0 * p * tilt - b * tilt * (tilt / size)
+    below = jnp.where(is_close, root_a * root_a + tilt * ((kappa - p) / size), 1.0)
+    near = above / below * jnp.exp(-0.5 * mode)
+    return jnp.where(is_close, jnp.sign(z) * near, _xi(z, t, mode))
+
+
 def _breaks(top: Peak, p: Array, a: Array, b: Array, z: Array, t: Array) -> Array:
     """Ends of the panels, in order, on a new first axis."""
-    far_a, far_b = a + t * t, b + z * z
-    near, far = top.mode, log_mode(p, far_a, far_b)
+    root_a, root_b = jnp.hypot(jnp.sqrt(a), t), jnp.hypot(jnp.sqrt(b), z)
+    near, far = top.mode, log_mode_of_roots(p, root_a, root_b)
     # The concave bound has its mode in the half where that half's kernel has its own.
     is_far = _xi(z, t, near) > 0
     mode = jnp.where(is_far, far, near)
     # Log height of the bound at `far`, relative to the near kernel's peak.
-    xi = _xi(z, t, far)
+    xi = _xi_at_mode(p, a, b, z, t, far)
     base = -fall_from(top, far)
     far_value = base - 0.5 * jnp.square(xi)
     highest = jnp.where(is_far, base - 0.5 * jnp.square(jnp.maximum(xi, 0.0)), 0.0)
     # Axes: near or far kernel, left or right of it.
     up, down = 0.5 * times_exp(a, near), 0.5 * times_exp(b, -near)
-    far_up, far_down = 0.5 * times_exp(far_a, far), 0.5 * times_exp(far_b, -far)
+    far_up = 0.5 * jnp.square(times_exp(root_a, 0.5 * far))
+    far_down = 0.5 * jnp.square(times_exp(root_b, -0.5 * far))
     grow = jnp.stack([jnp.stack([down, up]), jnp.stack([far_down, far_up])])
     shrink = jnp.stack([jnp.stack([up, down]), jnp.stack([far_up, far_down])])
-    extra = MILLS_SLACK - highest
-    extra = jnp.stack([jnp.stack([extra] * 2), jnp.stack([extra + far_value] * 2)])
-    away = features(jnp.zeros_like(grow), grow, shrink, extra)
+    extra = jnp.stack([-highest, far_value - highest])
+    extra = jnp.broadcast_to(extra[:, None], grow.shape)
+    away = features(jnp.zeros_like(grow), grow, shrink, extra, MILLS_SLACK)
     near_ends = jnp.stack([near - away[:, 0, 0], near + away[:, 0, 1]], axis=1)
     far_ends = jnp.stack([far - away[:, 1, 0], far + away[:, 1, 1]], axis=1)
-    ends = jnp.where(_xi(z, t, far_ends) > 0, far_ends, near_ends)
+    # The far kernel can be narrower than the last digit of its place; the near is not.
+    ends = jnp.where(_xi(z, t, near_ends) > 0, far_ends, near_ends)
     low, high = ends[-1, 0], ends[-1, 1]
     points = [mode[None], ends.reshape((-1, *mode.shape))]
-    for level in (BEND, 0.0, -BEND):
-        # A falling crossing when both are positive, its mirror image when negative.
-        right, left = _crossing(z, t, level), -_crossing(-t, -z, level)
-        both = jnp.where(t > 0, right, left)
-        points.append(jnp.where(jnp.isfinite(both), both, mode)[None])
+    # At z = 0 or t = 0 some are infinite: they go to the ends.
+    bends = _bends(z, t)
+    points.append(jnp.where(jnp.isnan(bends), mode, bends))
     return jnp.sort(jnp.clip(jnp.concatenate(points), low, high), axis=0)
 
 
@@ -124,19 +152,17 @@ def log_upper_along(
     p, a, b, z, t = primals
     t_p, t_a, t_b, t_t = tangents
 
-    def whole(p, a, b):
-        top = peak(p, a, b)
-        return jnp.log(top.left + top.right), top
-
-    (_, top), (moved, _) = jax.jvp(whole, (p, a, b), (t_p, t_a, t_b))
+    top, means = peak_and_means(p, a, b)
     sums = tail_sums(top, *primals)
     # The peak is a fixed place: the kernel is relative to its value there.
     d = sums.v - top.mode
-    up, down = jnp.exp(top.mode) * jnp.expm1(d), jnp.exp(-top.mode) * jnp.expm1(-d)
-    inside = t_p * d - 0.5 * (t_a * up + t_b * down)
+    # Sums first, tangents after: one sweep serves all tangents.
+    given = (jnp.sum(sums.share * x, axis=0) for x in (d, jnp.expm1(d), jnp.expm1(-d)))
+    by_p, by_a, by_b = (x - y for x, y in zip(given, means, strict=True))
+    by_a, by_b = 0.5 * jnp.exp(top.mode) * by_a, 0.5 * jnp.exp(-top.mode) * by_b
+    moved = t_p * by_p - t_a * by_a - t_b * by_b
     by_tilt = jnp.sum(sums.normal * jnp.exp(0.5 * sums.v), axis=0)
-    change = jnp.sum(sums.share * inside, axis=0) - moved + by_tilt * t_t
-    return sums.log_tail, change, log_density(top, p, a, b, z, t)
+    return sums.log_tail, moved + by_tilt * t_t, log_density(top, p, a, b, z, t)
 
 
 @log_upper.defjvp
@@ -151,8 +177,10 @@ def log_density(top: Peak, p: Array, a: Array, b: Array, z: Array, t: Array) -> 
 
     It compiles faster than two Bessel functions, and shares the peak.
     """
-    given = peak(p - 0.5, a + t * t, b + z * z)
-    loss = fall_from(top, given.mode) + 0.5 * jnp.square(_xi(z, t, given.mode))
+    root_a, root_b = jnp.hypot(jnp.sqrt(a), t), jnp.hypot(jnp.sqrt(b), z)
+    given = peak_of_roots(p - 0.5, root_a, root_b)
+    xi = _xi_at_mode(p - 0.5, a, b, z, t, given.mode)
+    loss = fall_from(top, given.mode) + 0.5 * jnp.square(xi)
     log_ratio = jnp.log(given.left + given.right) - jnp.log(top.left + top.right)
     return log_ratio - loss - 0.5 * given.mode + math.log(INVERSE_ROOT_2PI)
 

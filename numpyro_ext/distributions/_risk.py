@@ -19,7 +19,7 @@ from . import _gig_moments as moments
 from ._generalized_hyperbolic import GeneralizedHyperbolic
 from ._generalized_inverse_gaussian import AbstractGIG, GeneralizedInverseGaussian
 from ._gig_normalizer import is_proper
-from ._kernel import peak
+from ._kernel import peak, row
 from ._law import as_float, describe_bad
 from ._mixture_tail import tail_sums
 from ._multivariate_mixture import AbstractMultivariateNormalMixture
@@ -118,7 +118,13 @@ def _mean_below_gig(law: AbstractGIG, q: Array, tail: Array) -> Array:
     safe = jnp.where(has_mean, p, -3.0)
     shifted = GeneralizedInverseGaussian(safe + 1.0, a, b, validate_args=False)
     below = moments.mean(safe, a, b) * jnp.exp(shifted.log_cdf(q)) / tail
-    return jnp.where(has_mean, below, jnp.nan)
+    # At a = 0 with p >= -1 the upper tail is heavy: the mean of the lower is finite,
+    # the integral of a kernel that falls from q to the left.
+    safe_p, safe_b = jnp.where(has_mean, -0.5, p), jnp.where(has_mean, 1.0, b)
+    sink, nothing = 0.5 * safe_b / q, jnp.zeros_like(q)
+    area = row(safe_p + 1.0 + sink, sink, nothing, jnp.full_like(q, jnp.inf))
+    direct = q * q * jnp.exp(law.log_prob(q)) * area / tail
+    return jnp.where(has_mean, below, direct)
 
 
 def _univariate(

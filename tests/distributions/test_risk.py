@@ -108,6 +108,29 @@ def test_the_mean_of_a_heavy_tail_is_infinite():
     assert distx.expected_shortfall(law, 0.9) == jnp.inf
 
 
+@pytest.mark.parametrize("p", [-0.4, -1.0])
+def test_the_lower_mean_is_finite_where_the_mean_is_not(p):
+    law = distx.GeneralizedInverseGaussian(p, 0.0, 3.0)
+    reference = st.invgamma(-p, scale=1.5)
+    level = 0.7
+    q = reference.ppf(1.0 - level)
+
+    def integrand(x):
+        return x * reference.pdf(x)
+
+    below = quad(integrand, 0.0, q, epsabs=0.0, epsrel=1e-11)[0] / (1.0 - level)
+    np.testing.assert_allclose(distx.expected_shortfall(law, level), -below, rtol=1e-9)
+
+    def shortfall(b, level):
+        law = distx.GeneralizedInverseGaussian(p, 0.0, b, validate_args=False)
+        return distx.expected_shortfall(law, level)
+
+    slopes = jax.jit(jax.grad(shortfall, (0, 1)))(3.0, level)
+    # It is proportional to b, and d(tail * mean) / d tail = q.
+    np.testing.assert_allclose(slopes[0], -below / 3.0, rtol=1e-9)
+    np.testing.assert_allclose(slopes[1], (below - q) / (1.0 - level) * -1.0, rtol=1e-8)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("risk", [distx.value_at_risk, distx.expected_shortfall])
 def test_gradients_are_finite_differences(risk):
