@@ -9,6 +9,7 @@ from jax.typing import ArrayLike
 
 from ._exponential_family import AbstractExponentialFamily, columns
 from ._gig_expectation import gamma_shape, log_partition_gamma
+from ._gig_quantile import log_quantile
 from ._law import as_float
 
 
@@ -16,6 +17,13 @@ def _pair(concentration: Any, rate: Any) -> tuple[Array, Array]:
     """The two, broadcast to one shape."""
     k, r = jnp.broadcast_arrays(jnp.asarray(concentration), jnp.asarray(rate))
     return k, r
+
+
+def _quantile(law: "Gamma | InverseGamma", q: ArrayLike) -> Array:
+    """By the GIG law; NumPyro's own needs TensorFlow Probability."""
+    p, a, b = law.gig()
+    q = jnp.asarray(as_float(type(law).__name__, "q", q), p.dtype)
+    return jnp.exp(log_quantile(*jnp.broadcast_arrays(p, a, b, q)))
 
 
 class Gamma(AbstractExponentialFamily, dist.Gamma):
@@ -46,6 +54,10 @@ class Gamma(AbstractExponentialFamily, dist.Gamma):
         """(concentration, 2 rate, 0): the edge b = 0 of the GIG family."""
         k, rate = _pair(self.concentration, self.rate)
         return k, 2.0 * rate, jnp.zeros_like(rate)
+
+    def icdf(self, q: ArrayLike) -> Array:
+        """The value with P(x < value) = q."""
+        return _quantile(self, q)
 
     @property
     def natural_params(self) -> Array:
@@ -95,6 +107,10 @@ class InverseGamma(AbstractExponentialFamily, dist.InverseGamma):
         """(-concentration, 0, 2 rate): the edge a = 0 of the GIG family."""
         k, rate = _pair(self.concentration, self.rate)
         return -k, jnp.zeros_like(rate), 2.0 * rate
+
+    def icdf(self, q: ArrayLike) -> Array:
+        """The value with P(x < value) = q."""
+        return _quantile(self, q)
 
     @property
     def natural_params(self) -> Array:

@@ -107,7 +107,8 @@ def inside(p: Order, a: Array, b: Array) -> Inside:
     root_a, root_b = jnp.sqrt(a), jnp.sqrt(b)
     omega, middle = root_a * root_b, root_b / root_a
     log_middle = 0.5 * (jnp.log(b) - jnp.log(a))
-    size = abs(p) if isinstance(p, float | int) else jnp.abs(p)
+    # Not `jnp.abs`, whose derivative at 0 is that of neither side.
+    size = abs(p) if isinstance(p, float | int) else jnp.where(p > 0, p, -p)
     if isinstance(size, float | int) and size == 0.5:
         parts = _half_parts(omega)
     else:

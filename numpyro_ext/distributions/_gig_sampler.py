@@ -110,22 +110,22 @@ def _propose(key: Array, member: _Member) -> tuple[Array, Array]:
 class _State(NamedTuple):
     """How many rounds were played, the draws so far, and which are done."""
 
-    count: Array
+    rounds: Array
     x: Array
     is_done: Array
 
 
 def _is_open(state: _State) -> Array:
-    return (state.count < MAX_ROUNDS) & ~jnp.all(state.is_done)
+    return (state.rounds < MAX_ROUNDS) & ~jnp.all(state.is_done)
 
 
 def _play(key: Array, member: _Member, state: _State, sizes: tuple[int, ...]) -> _State:
     """Rounds until all are done: one with all, the others with those left."""
 
     def play_round(state: _State) -> _State:
-        candidate, accept = _propose(jax.random.fold_in(key, state.count), member)
+        candidate, accept = _propose(jax.random.fold_in(key, state.rounds), member)
         x = jnp.where(state.is_done, state.x, candidate)
-        return _State(state.count + 1, x, state.is_done | accept)
+        return _State(state.rounds + 1, x, state.is_done | accept)
 
     if not sizes:
         return lax.while_loop(_is_open, play_round, state)
@@ -136,11 +136,11 @@ def _play(key: Array, member: _Member, state: _State, sizes: tuple[int, ...]) ->
         spots = jnp.nonzero(~state.is_done, size=sizes[0], fill_value=size)[0]
         rest = jax.tree.map(lambda y: y.at[spots].get(mode="clip"), member)
         empty = jnp.zeros(sizes[0], state.x.dtype)
-        start = _State(state.count, empty, spots >= size)
+        start = _State(state.rounds, empty, spots >= size)
         end = _play(key, rest, start, sizes[1:])
         x = state.x.at[spots].set(end.x, mode="drop")
         is_done = state.is_done.at[spots].set(end.is_done, mode="drop")
-        return _State(end.count, x, is_done)
+        return _State(end.rounds, x, is_done)
 
     return lax.while_loop(_is_open, play_rest, play_round(state))
 

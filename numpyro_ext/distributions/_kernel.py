@@ -157,7 +157,10 @@ def panels(ends: Array) -> tuple[Array, Array]:
     return places.reshape(shape), sizes.reshape(shape)
 
 
-def _row_sums(slope, up, down, longest, want_moments):
+def _row_sums(
+    slope: Array, up: Array, down: Array, longest: Array
+) -> tuple[Array, list[Array]]:
+    """The integral of `row`, and its moments that are its slopes in the first three."""
     still = lax.stop_gradient((jnp.maximum(slope, 0.0), up, down))
     # A plain minimum keeps the derivative in `longest` where it is what binds.
     ends = jnp.minimum(lax.stop_gradient(features(*still)), longest)
@@ -166,23 +169,21 @@ def _row_sums(slope, up, down, longest, want_moments):
     growth, decay = exp_remainders(d)
     terms = sizes * jnp.exp(-(slope * d + up * growth + down * decay))
     total = jnp.sum(terms, axis=0)
-    if not want_moments:
-        return total
     return total, [jnp.sum(terms * x, axis=0) for x in (d, growth, decay)]
 
 
 @jax.custom_jvp
 def row(slope: Array, up: Array, down: Array, longest: Array) -> Array:
     """Integral of exp(-fall(d)) over d from 0 to `longest`, which may be infinite."""
-    return _row_sums(slope, up, down, longest, False)
+    return _row_sums(slope, up, down, longest)[0]
 
 
 @row.defjvp
 def _row_jvp(primals, tangents):
-    total, moments = _row_sums(*primals, True)
-    longest = primals[3]
+    slope, up, down, longest = primals
+    total, moments = _row_sums(slope, up, down, longest)
     is_finite = jnp.isfinite(longest)
-    last = fall(*primals[:3], jnp.where(is_finite, longest, 0.0))
+    last = fall(slope, up, down, jnp.where(is_finite, longest, 0.0))
     moved = jnp.where(is_finite, jnp.exp(-last) * tangents[3], 0.0)
     for moment, tangent in zip(moments, tangents[:3], strict=True):
         moved = moved - moment * tangent
@@ -239,8 +240,8 @@ def peak_and_means(p: Array, a: Array, b: Array) -> tuple[Peak, tuple[Array, ...
     up, down = 0.5 * times_exp(a, mode), 0.5 * times_exp(b, -mode)
     slope = jnp.zeros_like(up)
     endless = jnp.full_like(up, jnp.inf)
-    left, (d_left, grow_left, shrink_left) = _row_sums(slope, down, up, endless, True)
-    right, (d_right, grow, shrink) = _row_sums(slope, up, down, endless, True)
+    left, (d_left, grow_left, shrink_left) = _row_sums(slope, down, up, endless)
+    right, (d_right, grow, shrink) = _row_sums(slope, up, down, endless)
     total = left + right
     distance = d_right - d_left
     means = (
