@@ -105,7 +105,7 @@ def iterations(repeats: int) -> None:
     normix = peer()
     laws = {"NIG": distx.NormalInverseGaussian, "GH": distx.GeneralizedHyperbolic}
     for name, law in laws.items():
-        for algorithm in ("ecme", "em"):
+        for algorithm in ("ecme", "em") if name == "NIG" else ("ecme",):
             slope, fixed = our_slope(law, x, repeats, algorithm)
             ms, bar = 1e3 * slope, ITERATION_BARS[name]
             print(f"{name} {algorithm}: {ms:.2f} ms an iteration, {verdict(ms, bar)}")
@@ -121,15 +121,12 @@ def iterations(repeats: int) -> None:
 
 def our_slope(law: type, x: Any, repeats: int, algorithm: str) -> tuple[float, float]:
     """CPU seconds for one iteration, and for a fit without any."""
-    few, many = (2, 6) if algorithm == "ecme" else (5, 25)
     times, counts = [], []
-    for limit in (few, many):
-        options = dict(
-            max_iterations=limit, tol=1e-300, acceleration="none", starts="single"
-        )
+    # One program: the tolerance compiles nothing.
+    for tol in (1e-2, 1e-12):
 
-        def run(options=options):
-            return law.fit(x, algorithm=algorithm, **options)
+        def run(tol=tol):
+            return law.fit(x, algorithm=algorithm, tol=tol, starts="single")
 
         times.append(spent(run, repeats))
         counts.append(run().num_iterations)
@@ -152,13 +149,14 @@ def count_compilations(run: Callable[[], Any]) -> int:
     return len(seen)
 
 
-def their_law(normix: Any, name: str, d: int) -> Any:
+def their_law(normix: Any, name: str) -> Any:
+    """The law of any number of columns: the univariate GH cannot be fitted by a scan."""
     long = {
         "NIG": "NormalInverseGaussian",
         "VG": "VarianceGamma",
         "GH": "GeneralizedHyperbolic",
-    }[name]
-    return getattr(normix, f"Univariate{long}" if d == 1 else long)
+    }
+    return getattr(normix, long[name])
 
 
 def their_fitter(normix: Any, backend: str, **options: Any) -> Any:
@@ -171,12 +169,10 @@ def moment_start(normix: Any, name: str, x: Any) -> Any:
     """normix's own start, but for GH, where that takes 20 s, its fallback."""
     import numpy as np
 
-    law = their_law(normix, name, x.shape[1])
+    law = their_law(normix, name)
     if name != "GH":
         return law.default_init(x)
     mean, cov = x.mean(0), np.atleast_2d(np.cov(x.T))
-    if x.shape[1] == 1:
-        mean, cov = mean[0], cov[0, 0]
     return law.from_classical(mu=mean, gamma=0.0 * mean, sigma=cov, p=1.0, a=1.0, b=1.0)
 
 
@@ -208,16 +204,14 @@ def to_the_optimum() -> None:
         if real is not None:
             data[name] = real
     for name, x in data.items():
-        best = GeneralizedHyperbolic.fit(x, tol=1e-14)
-        for starts in ("nested", "single"):
-            history = GeneralizedHyperbolic.fit(x, starts=starts, tol=1e-14).history
-            top = best.penalized_log_likelihood / best.num_observations
-            is_near = history > top - NEAR
-            count = int(np.argmax(is_near)) if is_near.any() else np.inf
-            print(
-                f"GH on {name} (n = {len(x)}), starts={starts!r}: {count} iterations, "
-                f"{verdict(count, GH_ITERATIONS)}"
-            )
+        fit = GeneralizedHyperbolic.fit(x, tol=1e-14)
+        top = fit.penalized_log_likelihood / fit.num_observations
+        # The history begins with the start.
+        count = int(np.argmax(fit.history > top - NEAR))
+        print(
+            f"GH on {name} (n = {len(x)}): {count} iterations to within {NEAR:g}, "
+            f"{verdict(count, GH_ITERATIONS)}"
+        )
 
 
 def acceleration() -> None:
@@ -232,11 +226,7 @@ def acceleration() -> None:
         "skewed": st.norminvgauss(1.2, 0.5).rvs(2000, random_state=2),
         "near normal": st.norminvgauss(6.0, 1.0).rvs(2000, random_state=3),
     }
-    laws = (
-        distx.NormalInverseGaussian,
-        distx.Hyperbolic,
-        distx.GeneralizedHyperbolicSkewT,
-    )
+    laws = distx.NormalInverseGaussian, distx.GeneralizedHyperbolicSkewT
     plain, fast, worst, lowest = 0, 0, 0.0, 0.0
     for x in data.values():
         for law in laws:
@@ -278,9 +268,8 @@ def newton(repeats: int) -> None:
         return fmin(f, x0, args=args, disp=disp, **limits)
 
     mine, theirs = spent(ours, repeats), spent(lambda: st.norminvgauss.fit(x), repeats)
-    top = np.mean(
-        st.norminvgauss(*st.norminvgauss.fit(x, optimizer=polished)).logpdf(x)
-    )
+    best = st.norminvgauss.fit(x, optimizer=polished)
+    top = np.mean(st.norminvgauss(*best).logpdf(x))
     gap = abs(ours().log_likelihood / len(x) - top)
     ratio = mine / theirs
     print(
