@@ -20,6 +20,7 @@
 
 # %%
 import os
+import warnings
 from pathlib import Path
 
 import jax
@@ -34,6 +35,7 @@ from jax.scipy.special import gammaincc
 
 from numpyro_ext import NUTS, EnsembleMAP, ModelSpec
 from numpyro_ext import distributions as distx
+from numpyro_ext.special import log_kv
 
 PICTURES = Path("build/heavy_tails_in_finance")
 PICTURES.mkdir(parents=True, exist_ok=True)
@@ -184,7 +186,72 @@ figure.savefig(PICTURES / "tails.png", dpi=130)
 # %% [markdown]
 # Student's t puts too much into the far tail of the NASDAQ, and the normal law nothing
 # at all. NIG and GH differ where there are hardly any data to tell them apart.
+
+# %% [markdown]
+# ## A likelihood without a bound
 #
+# Prices are rounded, so returns tie: 40 days of oil are exactly 0. Put the centre of a
+# law on such a value and let $w$ come nearer and nearer to 0. The density at the tied
+# value grows without end; the tied days gain and the others lose a bounded amount. The
+# picture follows such a path, with the returns rounded to a tenth of a percent and to
+# half a percent.
+#
+# `fit` counts every datum as known to a resolution only, by default $10^{-5}$ of its
+# column's spread. What it maximises is then bounded, and within a fraction of a nat of
+# the log likelihood unless the law has a spike.
+
+# %%
+oil = returns["WTI oil"].to_numpy()
+order, a, scale = 0.3, 0.6, oil.std()
+spread = np.sqrt(np.abs(oil - np.median(oil))).mean() ** 2
+
+
+def log_normalizer(b):
+    """Log of half the integral of the mixing law's kernel."""
+    return log_kv(order, jnp.sqrt(a * b)) + 0.5 * order * jnp.log(b / a)
+
+
+@jax.jit
+def on_the_path(x, width, resolution):
+    """Log likelihood with the centre at 0 and sqrt(b) scale = width."""
+    b = (width / scale) ** 2
+    blurred = b + (resolution * spread / scale) ** 2
+    law = distx.GeneralizedHyperbolic(order, a, blurred, 0.0, scale)
+    lost = log_normalizer(blurred) - log_normalizer(b)
+    return law.log_prob(x).sum() + len(x) * lost
+
+
+widths = np.geomspace(1e-14, 1.0, 57)
+criteria = {"log likelihood": 0.0, "with the resolution": 1e-5}
+figure, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
+for axis, step in zip(axes, (0.1, 0.5), strict=True):
+    rounded = step * np.round(oil / step)
+    top = distx.NormalInverseGaussian.fit(rounded).log_likelihood
+    for name, resolution in criteria.items():
+        path = np.array([on_the_path(rounded, width, resolution) for width in widths])
+        axis.semilogx(widths, path - top, label=name)
+    axis.axhline(0.0, color="0.6", linestyle="--", label="the NIG fit")
+    axis.invert_xaxis()
+    axis.set(xlabel="width of the law at 0 (percent)", ylim=(-1500, 3000))
+    axis.set(title=f"{np.sum(rounded == 0)} of {len(oil)} returns are exactly 0")
+axes[0].set_ylabel("nats above the NIG fit")
+axes[0].legend(loc="upper left")
+figure.savefig(PICTURES / "unbounded.png", dpi=130)
+
+# %% [markdown]
+# On the left the resolution decides: without it the spike would win. On the right the
+# ties are so many that the spike wins even so. Then no law of this kind is an answer,
+# and the fit says so. NIG has no such path: its order is -1/2.
+
+# %%
+with warnings.catch_warnings():
+    # Its text is that of the message.
+    warnings.simplefilter("ignore", distx.DegenerateFitWarning)
+    spike = distx.VarianceGamma.fit(rounded)
+print(spike.status.name)
+print(spike.message)
+
+# %% [markdown]
 # ## A panel
 #
 # In the multivariate law one $w$ is shared by all columns: a wild day is wild for all.
