@@ -184,8 +184,8 @@ axes[0].legend(loc="lower left", fontsize="small")
 figure.savefig(PICTURES / "tails.png", dpi=130)
 
 # %% [markdown]
-# Student's t puts too much into the far tail of the NASDAQ, and the normal law nothing
-# at all. NIG and GH differ where there are hardly any data to tell them apart.
+# The normal law has nothing left beyond ten percent. For the NASDAQ Student's t puts too
+# much there, NIG less, and GH is the closest. For oil all three go through the points.
 
 # %% [markdown]
 # ## A likelihood without a bound
