@@ -163,6 +163,7 @@ distx.compare(fits["WTI oil"])[columns].round(3)
 # than x occurred, and how often each law says that it does.
 
 # %%
+log_cdf = jax.jit(lambda law, x: law.log_cdf(x))
 figure, axes = plt.subplots(1, 2, figsize=(10, 4.2), sharey=True, layout="constrained")
 for axis, name in zip(axes, ("NASDAQ", "WTI oil"), strict=True):
     x = returns[name].to_numpy()
@@ -173,7 +174,7 @@ for axis, name in zip(axes, ("NASDAQ", "WTI oil"), strict=True):
     normal = jax.scipy.stats.norm.cdf((-grid - x.mean()) / x.std())
     axis.loglog(grid, normal, "--", color="0.4", label="normal")
     for law in ("Student t", "NIG", "GH"):
-        tail = jnp.exp(jax.jit(fits[name][law].law.log_cdf)(-grid))
+        tail = jnp.exp(log_cdf(fits[name][law].law, -grid))
         axis.loglog(grid, tail, label=law)
     axis.set(xlabel="loss in a day (percent)", title=name)
     axis.set(xlim=(1.0, 30.0), ylim=(2e-5, 0.5))
@@ -259,13 +260,13 @@ print(spike.message)
 
 # %%
 panel = returns.to_numpy()
-vector_laws = {
-    "skew t": distx.MultivariateGeneralizedHyperbolicSkewT,
-    "NIG": distx.MultivariateNormalInverseGaussian,
-    "GH": distx.MultivariateGeneralizedHyperbolic,
+vector_t = distx.MultivariateGeneralizedHyperbolicSkewT
+joint = {
+    "Student t": vector_t.fit(panel, symmetric=True),
+    "skew t": vector_t.fit(panel),
+    "NIG": distx.MultivariateNormalInverseGaussian.fit(panel),
 }
-joint = {name: law.fit(panel) for name, law in vector_laws.items()}
-distx.compare(joint)[columns].round(3)
+distx.compare(joint)[["log_likelihood", "num_parameters", "aic", "status"]].round(2)
 
 # %%
 chosen = joint["NIG"].law
@@ -316,7 +317,7 @@ def risk(mean, sd, shape, tilt, level):
 
 
 levels = jnp.array([0.95, 0.975, 0.99, 0.995, 0.999])
-draws = {name: posterior.draws[name].reshape(-1)[::2] for name in by_em}
+draws = {name: posterior.draws[name].reshape(-1)[::4] for name in by_em}
 each = jax.jit(jax.vmap(lambda one: risk(level=levels, **one)))
 value, shortfall = (np.asarray(figures) for figures in each(draws))
 
@@ -342,8 +343,9 @@ pd.DataFrame(figures, index=[f"{100 * level:g} %" for level in levels])
 
 # %%
 half = jnp.array([0.5, 0.0, 0.5])
+portfolio = jax.jit(lambda w: distx.expected_shortfall(chosen, 0.99, weights=w))
 for name, weights in {"S&P 500": jnp.eye(3)[0], "half S&P 500, half oil": half}.items():
-    loss = jax.jit(lambda w: distx.expected_shortfall(chosen, 0.99, weights=w))(weights)
+    loss = portfolio(weights)
     print(f"{name}: expected shortfall at 99 % {float(loss):.2f} percent")
 
 # %% [markdown]
