@@ -204,7 +204,7 @@ def to_the_optimum() -> None:
         if real is not None:
             data[name] = real
     for name, x in data.items():
-        best = GeneralizedHyperbolic.fit(x, tol=1e-14)
+        best = GeneralizedHyperbolic.fit(x, tol=1e-12)
         top = best.penalized_log_likelihood / best.num_observations
         for starts in ("nested", "single"):
             # The history begins with the start.

@@ -185,8 +185,9 @@ axes[0].legend(loc="lower left", fontsize="small")
 figure.savefig(PICTURES / "tails.png", dpi=130)
 
 # %% [markdown]
-# The normal law has nothing left beyond ten percent. For the NASDAQ Student's t puts too
-# much there, NIG less, and GH is the closest. For oil all three go through the points.
+# The normal law has nothing left beyond ten percent. For the NASDAQ Student's t puts
+# too much there, NIG less, and GH is the closest. For oil all three go through the
+# points.
 
 # %% [markdown]
 # ## A likelihood without a bound
