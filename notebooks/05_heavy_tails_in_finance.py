@@ -336,9 +336,10 @@ figures = {
 pd.DataFrame(figures, index=[f"{100 * level:g} %" for level in levels])
 
 # %% [markdown]
-# Losses in percent of the S&P 500, with 90 % intervals. At 99.9 % the five worst days
-# of twenty years stand against the law: the interval of the law is narrow because the
-# other five thousand days speak too, which is only right if the law is.
+# Losses in percent of the S&P 500, with 90 % intervals. They are narrow even at 99.9 %,
+# which five days of twenty years exceed, because all other days have a say through the
+# law. That is right only as far as the law is: at 99 % the observed figure lies below
+# the interval, so NIG asks for somewhat too much there.
 #
 # For a portfolio, the weights go in. Half S&P 500 and half oil:
 
@@ -434,6 +435,14 @@ for name, limit in limits.items():
         "p, Christoffersen": p_value(christoffersen(hits)),
     }
 pd.DataFrame(rows).T.round(3)
+
+# %% [markdown]
+# The normal law is exceeded nearly twice as often as it says, with a running deviation
+# or without. NIG has about the right number of days both times. Its constant limit gets
+# there by asking too much in calm years and too little in wild ones, as the picture
+# shows. The running limit follows the market, but a few of its hits come on
+# consecutive days, more than chance allows: the running deviation reacts late. A law
+# of the residuals is one half of a forecast; the volatility is the other.
 
 # %%
 figure, axis = plt.subplots(figsize=(10, 4), layout="constrained")
