@@ -449,9 +449,11 @@ figure, axis = plt.subplots(figsize=(10, 4), layout="constrained")
 days = dates[held_out]
 axis.plot(days, losses, color="0.75", linewidth=0.6, label="loss")
 for name in ("NIG, constant", "NIG, running deviation"):
-    axis.plot(days, limits[name], linewidth=1.0, label=f"value at risk: {name}")
+    axis.plot(days, limits[name], linewidth=1.0, label=f"limit: {name}")
 hits = losses > limits["NIG, running deviation"]
-axis.plot(days[hits], losses[hits], ".", color="C3", label="above the running one")
+axis.plot(
+    days[hits], losses[hits], ".", color="C3", label="loss above the running limit"
+)
 axis.set(ylabel="loss in a day (percent)", ylim=(0.0, 11.0))
 axis.set(title="S&P 500, value at risk at 99 %", xlim=(days[0], days[-1]))
 axis.legend(loc="upper right", fontsize="small")
