@@ -230,8 +230,8 @@ def acceleration() -> None:
         "near normal": st.norminvgauss(6.0, 1.0).rvs(2000, random_state=3),
     }
     laws = distx.NormalInverseGaussian, distx.GeneralizedHyperbolicSkewT
-    plain, fast, worst, lowest = 0, 0, 0.0, 0.0
-    for x in data.values():
+    plain, fast, worst, lowest, where = 0, 0, 0.0, 0.0, "none"
+    for name, x in data.items():
         for law in laws:
             options = dict(algorithm="em", max_iterations=20_000)
             slow = law.fit(x, acceleration="none", **options)
@@ -240,14 +240,19 @@ def acceleration() -> None:
             fast += quick.num_iterations
             worst = max(worst, quick.num_iterations / slow.num_iterations)
             gap = slow.penalized_log_likelihood - quick.penalized_log_likelihood
-            lowest = max(lowest, gap / slow.num_observations)
+            gap /= slow.num_observations
+            if gap > lowest:
+                lowest, where = gap, f"{law.__name__} on {name}"
     share = fast / plain
     print(
         f"accelerated EM: {fast} of {plain} iterations, share {share:.3f}, "
         f"{verdict(share, ACCELERATED_SHARE)}; worst of {len(data) * len(laws)}: "
         f"{worst:.3f}"
     )
-    print(f"  lower than plain EM by {lowest:.1e} at most, {verdict(lowest, SAME)}")
+    print(
+        f"  lower than plain EM by {lowest:.1e} for each row at most ({where}), "
+        f"{verdict(lowest, SAME)}"
+    )
 
 
 def newton(repeats: int) -> None:

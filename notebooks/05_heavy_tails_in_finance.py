@@ -317,7 +317,7 @@ def risk(mean, sd, shape, tilt, level):
     return distx.value_at_risk(law, level), distx.expected_shortfall(law, level)
 
 
-levels = jnp.array([0.95, 0.975, 0.99, 0.995, 0.999])
+levels = jnp.array([0.95, 0.99, 0.999])
 draws = {name: posterior.draws[name].reshape(-1)[::4] for name in by_em}
 each = jax.jit(jax.vmap(lambda one: risk(level=levels, **one)))
 value, shortfall = (np.asarray(figures) for figures in each(draws))
