@@ -274,13 +274,13 @@ def finish(
     fitted = build_law(law, family, jnp.asarray(out.c), fix, _as_jax(out))
     if status in (FitStatus.DEGENERATE, FitStatus.NOT_FINITE):
         warnings.warn(message, DegenerateFitWarning, stacklevel=4)
-    history = out.trace[: int(out.count) + 1]
+    history = out.trace[: int(out.num_iterations) + 1]
     return LawFit(
         law=fitted,
         log_likelihood=total * float(out.log_likelihood),
         penalized_log_likelihood=total * float(out.penalized),
         history=np.asarray(history[np.isfinite(history)]),
-        num_iterations=int(out.count),
+        num_iterations=int(out.num_iterations),
         seconds=time.perf_counter() - begin,
         status=status,
         message=message,

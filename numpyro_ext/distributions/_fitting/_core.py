@@ -58,10 +58,11 @@ class Outcome(NamedTuple):
     scale: Array
     log_likelihood: Array
     penalized: Array
+    spike: Array
     normal: Array
     limit: Array
     trace: Array
-    count: Array
+    num_iterations: Array
     sweeps: Array
     status: Array
     drop: Array
@@ -141,10 +142,11 @@ def fit_arrays(
         scale=scale,
         log_likelihood=state.exact - shift,
         penalized=state.value - shift,
+        spike=state.spike,
         normal=_normal_value(y, weights, held) - shift,
         limit=state.limit_value - shift,
         trace=state.trace - shift,
-        count=state.count,
+        num_iterations=state.num_iterations,
         sweeps=jnp.sum(states.sweeps),
         status=state.status,
         drop=jnp.max(states.drop),

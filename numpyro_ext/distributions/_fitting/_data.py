@@ -13,7 +13,7 @@ class Ties(NamedTuple):
     """The most frequent row: its value, how often it occurs, of how many."""
 
     value: np.ndarray
-    count: int
+    size: int
     total: int
 
 
@@ -122,7 +122,7 @@ def find_ties(x: np.ndarray, weights: np.ndarray) -> Ties:
 
 
 def rows_on_hyperplane(
-    x: np.ndarray, loc: np.ndarray, tril: np.ndarray, units: np.ndarray, reach: float
+    x: np.ndarray, loc: Any, tril: Any, units: Any, reach: float
 ) -> tuple[int, np.ndarray]:
     """How many rows lie in the thinnest direction of the scale, and its normal."""
     scaled = tril / units[:, None]

@@ -70,6 +70,8 @@ class Sweep(NamedTuple):
     mean_inverse: Array
     mean_log: Array
     unit: Array
+    # The part of the value that shrinkage makes.
+    shrunk: Array
 
 
 class Prior(NamedTuple):
@@ -251,6 +253,7 @@ def evaluate(
         below / scale,
         mean_log,
         jnp.exp(log_unit(family, c, own)),
+        penalty(family, c, geo, prior, dim, own),
     )
 
 
@@ -261,7 +264,7 @@ def _places(
     zero = jnp.zeros_like(c[0])
     p, a, b = mixing_params(family, c)
     tilt = geo.tilt * jnp.square(1.0 + eps) / (1.0 + kappa * geo.tilt)
-    order = zero if isinstance(p, float) else p
+    order = p if isinstance(p, Array) else zero
     log_b = zero if family.kind == "gamma" else jnp.log(b)
     return order, jnp.log(jnp.maximum(a + tilt, LEAST)), log_b
 
@@ -352,8 +355,8 @@ def _all_moments(
         both_v = jnp.concatenate([jnp.full_like(z, order), jnp.reshape(p, (1,))])
         m = bessel_moments(both_v, both_z, with_order=True)
         return (
-            Moments(*(None if y is None else y[:-1] for y in m)),
-            Moments(*(None if y is None else y[-1] for y in m)),
+            jax.tree.map(lambda y: y[:-1], m),
+            jax.tree.map(lambda y: y[-1], m),
         )
     rows = bessel_moments(order, z, with_order=family.has_order)
     if family.kind != "gig":

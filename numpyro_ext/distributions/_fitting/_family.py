@@ -64,8 +64,8 @@ class Limits(NamedTuple):
 def limits(dtype) -> Limits:
     """The bounds for this dtype."""
     if jnp.dtype(dtype) == jnp.float64:
-        return Limits(60.0, 1e-6, 1e5, 0.02, 1e5)
-    return Limits(30.0, 1e-3, 3e2, 0.1, 3e2)
+        return Limits(1e3, 1e-6, 1e5, 0.02, 1e5)
+    return Limits(100.0, 1e-3, 3e2, 0.1, 3e2)
 
 
 def mixing_params(family: Family, c: Array) -> tuple[Array | float, Array, Array]:

@@ -85,7 +85,7 @@ class State(NamedTuple):
     halvings: Array
     # Where the last candidate came from: an extrapolation, not an EM step.
     is_jump: Array
-    count: Array
+    num_iterations: Array
     sweeps: Array
     before: Array
     gain: Array
@@ -100,6 +100,7 @@ class State(NamedTuple):
     held_count: Array
     final: Sweep
     exact: Array
+    spike: Array
     limit_value: Array
     verdict: Array
 
@@ -133,6 +134,7 @@ def _initial(
         rows,
         rows,
         scalar,
+        scalar,
     )
     zero = jnp.zeros((), jnp.int32)
     history = jax.tree.map(lambda y: jnp.stack([y, y]), start)
@@ -148,7 +150,7 @@ def _initial(
         radius=jnp.ones((), dtype),
         halvings=zero,
         is_jump=jnp.zeros((), bool),
-        count=zero,
+        num_iterations=zero,
         sweeps=zero,
         before=low,
         gain=jnp.full((), jnp.inf, dtype),
@@ -163,6 +165,7 @@ def _initial(
         held_count=zero,
         final=sweep,
         exact=low,
+        spike=scalar,
         limit_value=low,
         verdict=zero,
     )
@@ -183,7 +186,6 @@ def _body(family: Family, settings: Settings, problem: Problem, state: State) ->
         problem.weights,
         prior._replace(
             blur=jnp.where(is_exact, 0.0, prior.blur),
-            strength=jnp.where(is_exact, 0.0, prior.strength),
         ),
         x.shape[1],
     )
@@ -198,7 +200,7 @@ def _body(family: Family, settings: Settings, problem: Problem, state: State) ->
         [
             lambda s: _after_mixing(family, settings, problem, s, sweep, value),
             lambda s: _after_normal(family, settings, problem, s, sweep, value),
-            lambda s: _after_exact(family, s, sweep.value),
+            lambda s: _after_exact(family, s, sweep),
             lambda s: _after_limit(s, value),
             lambda s: _rejected(family, settings, problem, s, value),
         ],
@@ -233,7 +235,9 @@ def _after_mixing(
     )
     # The first sweep of a stage ends no iteration.
     is_first = ~jnp.isfinite(state.before)
-    state = state._replace(trace=state.trace.at[state.count].set(value, mode="drop"))
+    state = state._replace(
+        trace=state.trace.at[state.num_iterations].set(value, mode="drop")
+    )
     gain = value - state.before
     # What remains, if gains shrink as the last two did.
     rate = jnp.clip(gain / state.gain, 0.0, 0.95)
@@ -242,7 +246,7 @@ def _after_mixing(
     calm = jnp.where(is_calm, state.calm + 1, 0)
     state = state._replace(before=value, gain=gain, calm=calm)
     is_over = calm >= 2
-    is_out = state.count >= settings.max_iterations
+    is_out = state.num_iterations >= settings.max_iterations
     return lax.switch(
         jnp.where(is_over, jnp.where(state.stage == 0, 1, 2), jnp.where(is_out, 3, 0)),
         [
@@ -291,7 +295,11 @@ def _em_step(
     return lax.cond(
         (state.geo.tilt > 1e-8) & (jnp.min(_moves(problem, state)) > 0),
         lambda s: _take_step(
-            family, settings, problem, s._replace(count=s.count + 1), sweep
+            family,
+            settings,
+            problem,
+            s._replace(num_iterations=s.num_iterations + 1),
+            sweep,
         ),
         lambda s: _m_step(family, settings, problem, s, sweep),
         state,
@@ -305,7 +313,7 @@ def _m_step(
         problem.x, problem.weights, sweep, state.safe, problem.prior, problem.held
     )
     phase = jnp.full_like(state.phase, MIXING)
-    count = state.count + 1
+    count = state.num_iterations + 1
     if settings.algorithm == "em":
         mixing = _stage(problem, state)
         c = mixing_em(family, params.c, problem.weights, sweep, mixing.projector)
@@ -315,7 +323,7 @@ def _m_step(
         candidate=params,
         has_moved=jnp.ones_like(state.has_moved),
         phase=phase,
-        count=count,
+        num_iterations=count,
         is_jump=jnp.zeros_like(state.is_jump),
     )
 
@@ -451,8 +459,12 @@ def _finish(state: State, verdict: int | Array) -> State:
     )
 
 
-def _after_exact(family: Family, state: State, value: Array) -> State:
-    state = state._replace(exact=value, has_moved=jnp.zeros_like(state.has_moved))
+def _after_exact(family: Family, state: State, sweep: Sweep) -> State:
+    state = state._replace(
+        exact=sweep.value - sweep.shrunk,
+        spike=sweep.value - state.value,
+        has_moved=jnp.zeros_like(state.has_moved),
+    )
     if family.kind != "gig" or family.order is not None:
         return state._replace(status=state.verdict)
     c = limit_coordinates(state.safe.c)

@@ -15,7 +15,7 @@ from jax import Array, lax
 from ._density import Params, Prior, Sweep
 
 # EM steps of the factor model inside one M step; each raises the expected log density.
-FACTOR_STEPS = 10
+FACTOR_STEPS = 40
 
 
 class Held(NamedTuple):

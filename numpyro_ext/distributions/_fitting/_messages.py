@@ -1,5 +1,7 @@
 """The verdict in words: what happened, the usual cause, what to type next."""
 
+from typing import Any
+
 import numpy as np
 
 from ._core import Outcome
@@ -23,9 +25,9 @@ def message_of(
 ) -> str:
     """One paragraph for the user."""
     text = _verdict_text(law, status, out, plane, information, total)
-    if ties.count >= max(2.0, TIE_SHARE * ties.total):
+    if ties.size >= max(2.0, TIE_SHARE * ties.total):
         text += (
-            f" {ties.count} of {ties.total} rows ({100 * ties.count / ties.total:.1f} "
+            f" {ties.size} of {ties.total} rows ({100 * ties.size / ties.total:.1f} "
             f"%) are exactly {_show(ties.value)}: a continuous law has no such ties, "
             "and its likelihood rewards a spike there."
         )
@@ -64,8 +66,8 @@ def _verdict_text(
             "-0.5}`, or use a nested law."
         ),
         FitStatus.MAX_ITERATIONS: (
-            f"Stopped after {int(out.count)} iterations before it converged. Give a "
-            "larger `max_iterations` or `tol`."
+            f"Stopped after {int(out.num_iterations)} iterations before it converged. "
+            "Give a larger `max_iterations` or `tol`."
         ),
         FitStatus.NOT_FINITE: (
             "The log likelihood is not finite at the start. Look at the scale of the "
@@ -73,7 +75,8 @@ def _verdict_text(
         ),
         FitStatus.DECREASED: (
             f"The log likelihood per observation fell by {float(out.drop):.3g} at "
-            f"iteration {int(out.count)}, which EM cannot do: please report the data."
+            f"iteration {int(out.num_iterations)}, which EM cannot do: please "
+            "report the data."
         ),
     }
     if status in texts:
@@ -110,7 +113,7 @@ def _ratio(largest: float, least: float) -> str:
     return f"{largest / least:.2g}" if least > 0 else "infinite"
 
 
-def _show(value: np.ndarray) -> str:
+def _show(value: Any) -> str:
     flat = np.ravel(value)
     if flat.size == 1:
         return f"{flat[0]:.6g}"

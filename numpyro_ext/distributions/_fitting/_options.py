@@ -65,7 +65,7 @@ class _Start:
 def _student_start(family: Family) -> _Start:
     """The skew t law: a is next to 0."""
     free = np.eye(3), np.full(3, -FREE), np.full(3, FREE)
-    nested = np.diag([1.0, 0.0, 1.0]), np.array([-60.0, -FREE, -FREE])
+    nested = np.diag([1.0, 0.0, 1.0]), np.array([-1e3, -FREE, -FREE])
     nested = (*nested, np.array([-0.1, FREE, FREE]))
     c = np.array([-2.5, -20.0, np.log(5.0)])
     # To omega near 0.1, where its slope is felt.
@@ -76,7 +76,7 @@ def _gamma_start(family: Family) -> _Start:
     """The variance gamma law: b is next to 0."""
     free = np.eye(3), np.full(3, -FREE), np.full(3, FREE)
     nested = np.diag([1.0, 1.0, 0.0]), np.array([0.1, -FREE, -FREE])
-    nested = (*nested, np.array([60.0, FREE, FREE]))
+    nested = (*nested, np.array([1e3, FREE, FREE]))
     c = np.array([1.5, np.log(3.0), -24.0])
     return _Start(c, *free, nested=nested, push=np.array([0.0, 0.0, 18.0]))
 

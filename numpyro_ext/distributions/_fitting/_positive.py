@@ -51,8 +51,8 @@ def fit_positive(
     log_likelihood = float(jnp.sum(weights * fitted.log_prob(values)))
     status, message = _verdict(fitted)
     ties = find_ties(np.asarray(rows), np.asarray(weights))
-    if ties.count > max(2.0, 0.01 * ties.total):
-        message += f" {ties.count} of {ties.total} values are {ties.value[0]:.6g}."
+    if ties.size > max(2.0, 0.01 * ties.total):
+        message += f" {ties.size} of {ties.total} values are {ties.value[0]:.6g}."
     total = float(jnp.sum(weights))
     return LawFit(
         law=fitted,

@@ -42,7 +42,7 @@ def verdict(family: Family, out: Outcome, total: Array) -> tuple[Array, Array, A
     least, largest = mixing_information(family, out, total)
     gap = total * (out.log_likelihood - out.normal)
     to_limit = total * (out.penalized - out.limit)
-    spike = total * (out.log_likelihood - out.penalized)
+    spike = total * out.spike
     status = jnp.where(least < WEAK, FitStatus.WEAKLY_IDENTIFIED, FitStatus.CONVERGED)
     if family.kind == "gig" and family.order is None:
         side = jnp.where(
@@ -51,7 +51,6 @@ def verdict(family: Family, out: Outcome, total: Array) -> tuple[Array, Array, A
         status = jnp.where(to_limit < LIMIT_GAP, side, status)
     status = jnp.where(out.status == EXHAUSTED, FitStatus.MAX_ITERATIONS, status)
     status = jnp.where(gap < NORMAL_GAP, FitStatus.NORMAL_LIMIT, status)
-    # Shrinkage costs likelihood on purpose, and is no spike.
     status = jnp.where(~(spike < SPIKE), FitStatus.DEGENERATE, status)
     status = jnp.where(out.status == DECREASED, FitStatus.DECREASED, status)
     is_lost = (out.status == BROKEN) | ~jnp.isfinite(out.penalized)
