@@ -39,7 +39,7 @@ from numpyro_ext.special import log_kv
 
 PICTURES = Path("build/heavy_tails_in_finance")
 PICTURES.mkdir(parents=True, exist_ok=True)
-NUM_DRAWS = 200 if os.environ.get("CI") else 500
+NUM_DRAWS = 100 if os.environ.get("CI") else 500
 jax.config.update("jax_enable_x64", True)
 
 # %% [markdown]
@@ -318,7 +318,7 @@ def risk(mean, sd, shape, tilt, level):
 
 
 levels = jnp.array([0.95, 0.99, 0.999])
-draws = {name: posterior.draws[name].reshape(-1)[::4] for name in by_em}
+draws = {name: posterior.draws[name].reshape(-1)[::8] for name in by_em}
 each = jax.jit(jax.vmap(lambda one: risk(level=levels, **one)))
 value, shortfall = (np.asarray(figures) for figures in each(draws))
 
