@@ -5,6 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
+from jax.scipy.special import gammaincc
 from jax.typing import ArrayLike
 
 from ._exponential_family import AbstractExponentialFamily, columns
@@ -107,6 +108,13 @@ class InverseGamma(AbstractExponentialFamily, dist.InverseGamma):
         """(-concentration, 0, 2 rate): the edge a = 0 of the GIG family."""
         k, rate = _pair(self.concentration, self.rate)
         return -k, jnp.zeros_like(rate), 2.0 * rate
+
+    def cdf(self, value: ArrayLike) -> Array:
+        """P(x < value), with full relative accuracy in the lower tail."""
+        k, rate = _pair(self.concentration, self.rate)
+        x = jnp.asarray(as_float("InverseGamma", "value", value), rate.dtype)
+        inside = gammaincc(k, rate / jnp.where(x > 0, x, 1.0))
+        return jnp.where(x > 0, inside, jnp.where(jnp.isnan(x), jnp.nan, 0.0))
 
     def icdf(self, q: ArrayLike) -> Array:
         """The value with P(x < value) = q."""
