@@ -75,8 +75,9 @@ class AbstractExponentialFamily(dist.Distribution):
         It is the Fisher information in the natural parameters, of shape
         `batch_shape + (k, k)`.
 
-        Raises: ValueError, at a concrete gamma edge of a GIG law, where the family has
-            a boundary and the covariance need not exist.
+        Raises:
+            ValueError: At a concrete gamma edge of a GIG law, where the family has a
+                boundary and the covariance need not exist.
         """
         self._refuse_edges()
         return _hessian(self.log_partition)(self.natural_params)
@@ -95,8 +96,10 @@ class AbstractExponentialFamily(dist.Distribution):
             weights: How often each datum counts, of shape `(n,)` and not negative;
                 1 each if None. They need not sum to 1.
 
-        Raises: ValueError, if there are no data, if shapes do not fit, or if concrete
-            weights are negative or all zero.
+        Raises:
+            ValueError: If there are no data, if shapes do not fit, or if concrete
+                weights are negative or all zero.
+
         Accuracy: that of `from_expectation`. Data without spread have no maximum, and
             give infinite or NaN parameters.
         """

@@ -33,9 +33,7 @@ class Gamma(AbstractExponentialFamily, dist.Gamma):
     $$p(x) = \frac{r^k}{\Gamma(k)} x^{k-1} e^{-r x},$$
     with $T = (\log x, x)$, $\theta = (k - 1, -r)$ and base measure 1.
 
-    Args:
-        concentration: $k > 0$, the shape.
-        rate: $r > 0$, in 1 / units of x.
+    `concentration` is $k > 0$, the shape, and `rate` $r > 0$, in 1 / units of x.
 
     Shapes: the two broadcast to `batch_shape`; `event_shape` is `()`.
     """
@@ -86,9 +84,8 @@ class InverseGamma(AbstractExponentialFamily, dist.InverseGamma):
     $$p(x) = \frac{r^k}{\Gamma(k)} x^{-k-1} e^{-r/x},$$
     with $T = (\log x, 1/x)$, $\theta = (-k - 1, -r)$ and base measure 1.
 
-    Args:
-        concentration: $k > 0$, the shape.
-        rate: $r > 0$, in units of x; the rate of the gamma law of 1/x.
+    `concentration` is $k > 0$, the shape, and `rate` $r > 0$, in units of x, the rate
+    of the gamma law of 1/x.
 
     Shapes: the two broadcast to `batch_shape`; `event_shape` is `()`.
     """

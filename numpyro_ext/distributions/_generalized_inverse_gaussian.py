@@ -238,8 +238,9 @@ class GeneralizedInverseGaussian(AbstractExponentialFamily, AbstractGIG):
         gamma law that matches E[log x] and E[x], or the inverse gamma law that matches
         E[log x] and E[1/x]: there the likelihood is largest.
 
-        Raises: ValueError, if a concrete eta is that of no law: it needs
-            -log E[1/x] < E[log x] < log E[x]. NaN, if it is traced.
+        Raises:
+            ValueError: If a concrete eta is that of no law: it needs
+                -log E[1/x] < E[log x] < log E[x]. NaN, if it is traced.
 
         Accuracy: the expectations of the result are eta to 2e-14 in float64. The
         parameters follow from eta as well as its digits allow: where a law is

@@ -69,8 +69,9 @@ class AbstractJointParameters(AbstractLaw):
     ) -> "AbstractJointParameters":
         """The law with these natural parameters of (x, w).
 
-        Raises: ValueError, if the mixing law of concrete parameters is none of the
-            class's own; `GeneralizedHyperbolic` has them all.
+        Raises:
+            ValueError: If the mixing law of concrete parameters is none of the class's
+                own; `GeneralizedHyperbolic` has them all.
         """
         joint = JointNormalMixture.from_natural(theta)
         own = cls._own_from_mixing(joint.p, joint.a, joint.b)

@@ -36,8 +36,9 @@ def alpha_beta_vectors(
 ) -> tuple[Array, Array, dict[str, Array]]:
     r"""$\alpha^2 - \beta^T\Delta\beta$, $\delta^2$, and skew and scale_tril.
 
-    Raises: ValueError, if $\Delta$ is not positive definite, or for concrete parameters
-        outside $\beta^T\Delta\beta < \alpha^2$.
+    Raises:
+        ValueError: If $\Delta$ is not positive definite, or for concrete parameters
+            outside $\beta^T\Delta\beta < \alpha^2$.
     """
     method = f"{owner}.from_alpha_beta"
     given = {"alpha": alpha, "beta": beta, "delta": delta}
