@@ -8,10 +8,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
+# These compile for minutes.
+SLOW = ("05_heavy_tails_in_finance",)
+NOTEBOOKS = [
+    pytest.param(
+        path, id=path.stem, marks=[pytest.mark.slow] if path.stem in SLOW else []
+    )
+    for path in sorted((ROOT / "notebooks").glob("*.py"))
+]
 
 
-@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("notebook", NOTEBOOKS)
 def test_the_notebook_runs(notebook, tmp_path):
     # In a folder of its own: pictures land there. CI=1 asks for a smaller example.
     script = f"import runpy; runpy.run_path({str(notebook)!r}, run_name='__main__')"
