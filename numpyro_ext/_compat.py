@@ -47,3 +47,10 @@ def nuts_transition(divergence_threshold: int) -> Callable[..., Any]:
         return kernel(key, start, log_density, step_size, full, max_tree_depth)
 
     return transition
+
+
+def smooth_weights(log_ratios: Any) -> tuple[Any, Any]:
+    """Returns BlackJAX's Pareto-smoothed log weights, and the shape k of their tail."""
+    from blackjax.diagnostics import psis_weights
+
+    return psis_weights(log_ratios)

@@ -45,8 +45,8 @@ def to_datatree(
     Args:
         fit: the result of an engine.
         posterior_predictive: whether to draw replicated data.
-        log_likelihood: whether to add log p of each datum (draws only); masked data
-            are left out.
+        log_likelihood: whether to add log p of each datum (not for points); masked
+            data are left out.
         num_prior_draws: how many draws `prior` and `prior_predictive` get; 0: none.
         num_replicates: replicated data sets for each draw; by default 1 for draws and
             100 for points.
@@ -58,7 +58,8 @@ def to_datatree(
         A tree with `posterior`, `sample_stats`, `posterior_predictive`,
         `log_likelihood`, `observed_data`, `constant_data`, and `warmup_posterior`
         and `warmup_sample_stats` if the fit kept its warm-up. The attributes say
-        engine, kind (`draws` or `points`), space and version.
+        engine, kind (as `Fit.kind`), space, version, log evidence and what the engine
+        says of its own error.
     """
     spec = fit.spec
     key = jax.random.fold_in(fit.key, 1) if key is None else key
@@ -72,7 +73,7 @@ def to_datatree(
         check_positive_int("to_datatree", "num_replicates", replicates)
         groups["posterior_predictive"] = _replicate(fit, key, replicates, observed)
     dropped: dict[str, np.ndarray] = {}
-    if log_likelihood and fit.kind == "draws" and observed:
+    if log_likelihood and fit.kind != "points" and observed:
         pointwise = to_numpy(_pointwise(spec, fit.positions))
         groups["log_likelihood"], dropped = _drop_masked(pointwise)
     if num_prior_draws:
@@ -120,8 +121,23 @@ def _build(
         "status": json.dumps([status.code.name for status in fit.status]),
         "created_at": datetime.datetime.now(datetime.UTC).isoformat(),
     }
+    tree.attrs |= _own_account(fit)
     tree["posterior"].attrs |= dict(tree.attrs)
     return tree
+
+
+def _own_account(fit: Fit) -> dict[str, float]:
+    """Returns the log evidence and the scalars among the diagnostics."""
+    account = {
+        "log_evidence": fit.log_evidence,
+        "log_evidence_error": fit.log_evidence_error,
+        **fit.diagnostics,
+    }
+    return {
+        name: float(value)
+        for name, value in account.items()
+        if value is not None and jnp.ndim(value) == 0
+    }
 
 
 def to_numpy(values: dict[str, Any]) -> dict[str, np.ndarray]:

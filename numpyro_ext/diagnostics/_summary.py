@@ -12,6 +12,8 @@ from ..inference import Fit
 from ._datatree import to_numpy
 
 CI_PROB = 0.89
+# Above it, importance weights have no usable variance (Vehtari et al. 2024).
+PARETO_K = 0.7
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ def summarize(
     """Summarises a fit: one row for each scalar of its sites.
 
     Draws get mean, sd, a central interval of probability `ci_prob`, bulk and tail
-    ESS, R-hat and Monte Carlo standard errors (by ArviZ). Points of an ensemble get
+    ESS, R-hat and Monte Carlo standard errors (by ArviZ). Independent draws get no
+    R-hat, which is 1 for them whatever they are drawn from. Points of an ensemble get
     the mean, the sd and the range over members; ESS and R-hat mean nothing there.
 
     Args:
@@ -82,12 +85,17 @@ def _summarize_draws(
             tree, ci_prob=ci_prob, ci_kind="eti", round_to="none", kind="all"
         )
     num_chains, num_draws = next(iter(values.values())).shape[:2]
+    sizes = f"{num_chains} chains of {num_draws} draws"
+    if fit.kind == "independent":
+        sizes = f"{num_chains} x {num_draws} independent draws"
     title = (
-        f"{type(fit.engine).__name__}: {num_chains} chains of {num_draws} draws; "
+        f"{type(fit.engine).__name__}: {sizes}; "
         f"intervals are central and hold {ci_prob:.0%} of the draws"
     )
-    notes = _failures(fit)
+    notes = _failures(fit) + _account(fit)
     table = pd.DataFrame(frame)
+    if fit.kind == "independent":
+        table = table.drop(columns="r_hat")
     is_constant = np.asarray(table["sd"], dtype=float) == 0.0
     constant = [str(name) for name in np.asarray(table.index)[is_constant]]
     if constant:
@@ -99,6 +107,21 @@ def _summarize_draws(
             "tails of the posterior may be missing."
         )
     return Summary(title, table, tuple(notes))
+
+
+def _account(fit: Fit) -> list[str]:
+    """Says what the engine found beside the draws."""
+    words = []
+    if fit.log_evidence is not None:
+        error = ""
+        if fit.log_evidence_error is not None:
+            error = f" (standard error {float(fit.log_evidence_error):.2g})"
+        words.append(f"Log evidence {float(fit.log_evidence):.2f}{error}.")
+    if "pareto_k" in fit.diagnostics:
+        k = float(fit.diagnostics["pareto_k"])
+        verdict = "close to the posterior" if k <= PARETO_K else "far from it"
+        words.append(f"Pareto k of the approximation {k:.2f}: {verdict}.")
+    return words
 
 
 def _summarize_points(fit: Fit, values: dict[str, np.ndarray]) -> Summary:

@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Key, PyTree, Shaped
+from jaxtyping import Array, Float, Key, PyTree, Shaped
 
 from ._function_model import FunctionModel
 from ._model_spec import ModelSpec
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..diagnostics import Summary
     from ._engine import AbstractEngine
 
-type FitKind = Literal["draws", "points"]
+type FitKind = Literal["draws", "points", "independent"]
 
 
 class Fit(eqx.Module):
@@ -29,7 +29,9 @@ class Fit(eqx.Module):
         engine: the engine with its settings.
         spec: the model with its data.
         key: the key of the run.
-        kind: `draws` of a posterior, or `points` (one for each member of an ensemble).
+        kind: `draws` of Markov chains; `points`, one for each member of an ensemble;
+            or `independent` draws, of an approximation of the posterior or resampled
+            from weighted ones, where R-hat means nothing.
         jacobian: whether log |Jacobian| was part of the density.
         positions: unconstrained points, each leaf (chain, draw, ...).
         draws: site -> (chain, draw, ...), constrained, deterministic sites included.
@@ -40,6 +42,9 @@ class Fit(eqx.Module):
         warmup: the warm-up's `positions` and `stats`, if they were kept.
         state: what `resume` goes on from.
         timing: seconds by phase.
+        log_evidence: log p(y), where the engine estimates it.
+        log_evidence_error: its standard error, by the engine's own account.
+        diagnostics: what the engine says of its own error, such as `pareto_k`.
     """
 
     engine: "AbstractEngine"
@@ -55,9 +60,16 @@ class Fit(eqx.Module):
     warmup: dict[str, Any] | None = None
     state: PyTree = None
     timing: dict[str, float] = eqx.field(static=True, default_factory=dict)
+    log_evidence: Float[Array, ""] | None = None
+    log_evidence_error: Float[Array, ""] | None = None
+    diagnostics: dict[str, Array] = eqx.field(default_factory=dict)
 
     def starts(self, n: int) -> PyTree[Array]:
-        """Picks `n` positions for another engine: the best members, or last draws."""
+        """Picks `n` positions for another engine.
+
+        They are the best of the members, the last draws of the chains, or independent
+        draws, taken evenly from each chain.
+        """
         usable = [i for i, s in enumerate(self.status) if s.code.is_usable]
         last = jax.tree.map(lambda leaf: leaf[:, -1], self.positions)
         if self.kind == "points":
@@ -70,6 +82,13 @@ class Fit(eqx.Module):
                 + ". Run it again from other starts (another key)."
             )
         chosen = jnp.asarray([usable[i % len(usable)] for i in range(n)])
+        if self.kind == "independent":
+            num_draws = jax.tree.leaves(self.positions)[0].shape[1]
+            each = -(-n // len(usable))
+            draws = jnp.asarray(
+                [i // len(usable) * num_draws // each for i in range(n)]
+            )
+            return jax.tree.map(lambda leaf: leaf[chosen, draws], self.positions)
         return jax.tree.map(lambda leaf: leaf[chosen], last)
 
     def params(self) -> PyTree:

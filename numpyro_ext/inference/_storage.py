@@ -51,7 +51,10 @@ def save_fit(fit: "Fit", path: str | Path) -> None:
         "history": fit.history,
         "warmup": fit.warmup or {},
         "state": fit.state or {},
+        "diagnostics": fit.diagnostics,
     }
+    evidence = {"value": fit.log_evidence, "error": fit.log_evidence_error}
+    trees["evidence"] = {k: v for k, v in evidence.items() if v is not None}
     header = json.dumps(_header(fit)).encode()
     arrays = _flatten(trees) | {HEADER: np.frombuffer(header, dtype=np.uint8)}
     # A crash while writing must not leave half a file under the name.
@@ -100,6 +103,9 @@ def load_fit(path: str | Path, spec: ModelSpec, engine: "AbstractEngine") -> "Fi
         warmup=trees.get("warmup") or None,
         state=trees.get("state") or None,
         timing=header["timing"],
+        log_evidence=trees.get("evidence", {}).get("value"),
+        log_evidence_error=trees.get("evidence", {}).get("error"),
+        diagnostics=trees.get("diagnostics", {}),
     )
 
 

@@ -134,6 +134,31 @@ def test_points_show_no_r_hat_and_no_ess():
     assert replicates.shape == (4, 100, 30)
 
 
+def test_independent_draws_show_no_r_hat_and_what_the_engine_says():
+    fit = fit_of("linear", kind="independent")
+    fit = eqx.tree_at(
+        lambda f: (f.log_evidence, f.log_evidence_error, f.diagnostics),
+        fit,
+        (jnp.asarray(-3.25), jnp.asarray(0.5), {"pareto_k": jnp.asarray(0.9)}),
+        is_leaf=lambda x: x is None or x == {},
+    )
+    table = fit.summary()
+    assert "r_hat" not in table.table.columns
+    assert "Log evidence -3.25 (standard error 0.5)" in repr(table)
+    assert "Pareto k of the approximation 0.90: far from it" in repr(table)
+    tree = fit.to_datatree()
+    assert tree.attrs["log_evidence"] == -3.25
+    assert tree.attrs["pareto_k"] == pytest.approx(0.9)
+    assert "log_likelihood" in tree.children
+
+
+def test_starts_of_independent_draws_are_different_ones():
+    fit = fit_of("linear", kind="independent")
+    starts = np.asarray(fit.starts(12)["noise"])
+    assert len(np.unique(starts)) == 12
+    assert set(starts) <= set(np.asarray(fit.positions["noise"]).ravel())
+
+
 def test_summary_states_its_interval_and_is_arviz_own():
     fit = fit_of("linear")
     summary = fit.summary(ci_prob=0.5)

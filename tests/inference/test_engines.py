@@ -1,0 +1,179 @@
+"""Every engine on targets whose answer is known, by one set of rules.
+
+A new engine is one line of `ENGINES`.
+"""
+
+import functools
+import math
+
+import jax
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+
+import numpyro_ext
+from numpyro_ext.inference import NUTS, EnsembleMAP, Fit
+
+from .targets import TARGETS
+
+# Names of engines -> (the engine, the statistical efficiency of its draws).
+ENGINES = {
+    "NUTS": (NUTS(num_warmup=300, num_samples=1000, num_chains=2), 0.3),
+    "EnsembleMAP": (EnsembleMAP(num_members=4, jacobian=True), None),
+}
+TARGET_NAMES = sorted(TARGETS)
+# Of the standard normal law; at this many comparisons a right engine passes.
+MAX_SCORE = 4.5
+
+
+@functools.cache
+def target_of(name):
+    return TARGETS[name]()
+
+
+@functools.cache
+def fit_of(engine, target):
+    return ENGINES[engine][0].run(target_of(target).spec, jax.random.key(3))
+
+
+def flat_positions(fit: Fit) -> np.ndarray:
+    flat = jax.vmap(jax.vmap(lambda z: ravel_pytree(z)[0]))(fit.positions)
+    return np.asarray(flat).reshape(-1, flat.shape[-1])
+
+
+def check_posterior(fit: Fit, mean, covariance, efficiency: float) -> None:
+    """Compares mean, variances and correlations of the draws with the truth."""
+    draws = flat_positions(fit)
+    size = efficiency * len(draws)
+    sd = np.sqrt(np.diag(covariance))
+    scores = (draws.mean(axis=0) - mean) / sd * math.sqrt(size)
+    assert np.abs(scores).max() < MAX_SCORE
+    root = np.linalg.inv(np.linalg.cholesky(covariance))
+    # Whitened by the truth, the second moments are those of the identity.
+    white = np.cov((draws - mean) @ root.T, rowvar=False, ddof=0).reshape(
+        len(mean), len(mean)
+    )
+    error = np.sqrt((1.0 + np.eye(len(mean))) / size)
+    assert (np.abs(white - np.eye(len(mean))) / error).max() < MAX_SCORE
+
+
+def check_mode(fit: Fit, mean, covariance) -> None:
+    """Each member is within a thousandth of a posterior sd of the mode."""
+    sd = np.sqrt(np.diag(covariance))
+    assert np.abs((flat_positions(fit) - mean) / sd).max() < 1e-3
+
+
+def check_evidence(fit: Fit, log_evidence: float) -> None:
+    """The log evidence is within three of its own standard errors."""
+    error = 0.0 if fit.log_evidence_error is None else float(fit.log_evidence_error)
+    assert error < 0.5
+    assert abs(float(fit.log_evidence) - log_evidence) < 3 * error + 1e-9
+
+
+def check(engine: str, fit: Fit, mean, covariance, log_evidence: float) -> None:
+    efficiency = ENGINES[engine][1]
+    if fit.kind == "points":
+        check_mode(fit, mean, covariance)
+    else:
+        check_posterior(fit, mean, covariance, efficiency)
+    if fit.log_evidence is not None:
+        check_evidence(fit, log_evidence)
+
+
+@pytest.mark.parametrize("target", TARGET_NAMES)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_engine_gives_the_known_posterior(engine, target):
+    truth = target_of(target)
+    fit = fit_of(engine, target)
+    check(engine, fit, truth.mean, truth.covariance, truth.log_evidence)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_check_finds_a_planted_error(engine):
+    truth, fit = target_of("regression"), fit_of(engine, "regression")
+    sd = np.sqrt(np.diag(truth.covariance))
+    wrong = truth.mean + 0.4 * sd
+    with pytest.raises(AssertionError):
+        check(engine, fit, wrong, truth.covariance, truth.log_evidence)
+    if fit.kind == "points":
+        return
+    wide = 1.6 * truth.covariance
+    with pytest.raises(AssertionError):
+        check(engine, fit, truth.mean, wide, truth.log_evidence)
+    if fit.log_evidence is not None:
+        with pytest.raises(AssertionError):
+            check_evidence(fit, truth.log_evidence + 1.6)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_second_run_compiles_nothing(engine):
+    spec = target_of("lognormal").spec
+    fit_of(engine, "lognormal")
+    other = spec.with_data(np.array([1.1, 0.7, 2.0]))
+    compiled = []
+
+    def listen(event, duration, **_):
+        if event.endswith("backend_compile_duration"):
+            compiled.append(duration)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        ENGINES[engine][0].run(other, jax.random.key(4))
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert not compiled
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_key_alone_decides(engine):
+    again = ENGINES[engine][0].run(target_of("lognormal").spec, jax.random.key(3))
+    np.testing.assert_array_equal(
+        again.draws["size"], fit_of(engine, "lognormal").draws["size"]
+    )
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_fit_goes_to_a_table_a_tree_and_the_disk(engine, tmp_path):
+    fit = fit_of(engine, "lognormal")
+    assert "size" in repr(fit.summary())
+    tree = fit.to_datatree()
+    assert tree["posterior"]["size"].dims == ("chain", "draw")
+    assert tree.attrs["engine"] == type(fit.engine).__name__
+    fit.save(tmp_path / "fit.npz")
+    back = Fit.load(tmp_path / "fit.npz", fit.spec, fit.engine)
+    for mine, other in zip(
+        jax.tree.leaves((fit.draws, fit.stats, fit.log_evidence, fit.diagnostics)),
+        jax.tree.leaves((back.draws, back.stats, back.log_evidence, back.diagnostics)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(mine, other)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_fit_starts_another_engine(engine):
+    start = fit_of(engine, "regression")
+    fit = EnsembleMAP(num_members=3, jacobian=True).run(
+        start.spec, jax.random.key(0), init=start
+    )
+    truth = target_of("regression")
+    check_mode(fit, truth.mean, truth.covariance)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_engine_starts_from_a_fit(engine):
+    start = fit_of("EnsembleMAP", "lognormal")
+    fit = ENGINES[engine][0].run(start.spec, jax.random.key(1), init=start)
+    truth = target_of("lognormal")
+    check(engine, fit, truth.mean, truth.covariance, truth.log_evidence)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_unknown_setting_is_refused(engine):
+    settings = type(ENGINES[engine][0])
+    with pytest.raises(TypeError, match="num_sample_s"):
+        settings(num_sample_s=3)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_engine_has_a_public_name(engine):
+    assert getattr(numpyro_ext, type(ENGINES[engine][0]).__name__)
