@@ -136,12 +136,12 @@ def test_points_show_no_r_hat_and_no_ess():
 
 def test_independent_draws_show_no_r_hat_and_what_the_engine_says():
     fit = fit_of("linear", kind="independent")
-    fit = eqx.tree_at(
-        lambda f: (f.log_evidence, f.log_evidence_error, f.diagnostics),
-        fit,
-        (jnp.asarray(-3.25), jnp.asarray(0.5), {"pareto_k": jnp.asarray(0.9)}),
-        is_leaf=lambda x: x is None or x == {},
-    )
+    account = {
+        "log_evidence": jnp.asarray(-3.25),
+        "log_evidence_error": jnp.asarray(0.5),
+        "diagnostics": {"pareto_k": jnp.asarray(0.9)},
+    }
+    fit = Fit(**(vars(fit) | account))
     table = fit.summary()
     assert "r_hat" not in table.table.columns
     assert "Log evidence -3.25 (standard error 0.5)" in repr(table)
