@@ -27,12 +27,14 @@ if TYPE_CHECKING:
     from .inference import EnsembleMAP as EnsembleMAP
     from .inference import EnsembleState as EnsembleState
     from .inference import Fit as Fit
+    from .inference import Laplace as Laplace
     from .inference import ModelSpec as ModelSpec
     from .inference import ensemble_init as ensemble_init
     from .inference import ensemble_loss as ensemble_loss
     from .inference import ensemble_predict as ensemble_predict
     from .inference import ensemble_step as ensemble_step
     from .inference import modes as modes
+    from .inference import site_covariance as site_covariance
 
 __all__ = [
     "NUTS",
@@ -43,6 +45,7 @@ __all__ = [
     "EnsembleState",
     "Fit",
     "InitializationError",
+    "Laplace",
     "ModelSpec",
     "datasets",
     "diagnostics",
@@ -53,6 +56,7 @@ __all__ = [
     "ensemble_step",
     "inference",
     "modes",
+    "site_covariance",
     "special",
 ]
 _MODULES = ("datasets", "diagnostics", "distributions", "inference", "special")

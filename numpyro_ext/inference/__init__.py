@@ -12,6 +12,8 @@ from ._ensemble_map import EnsembleMAP as EnsembleMAP
 from ._fit import Fit as Fit
 from ._init_values import InitLike as InitLike
 from ._init_values import starting_positions as starting_positions
+from ._laplace import Laplace as Laplace
+from ._laplace import site_covariance as site_covariance
 from ._model_spec import ModelSpec as ModelSpec
 from ._modes import Mode as Mode
 from ._modes import Modes as Modes

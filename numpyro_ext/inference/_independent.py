@@ -24,7 +24,7 @@ class Weighed(NamedTuple):
     Attributes:
         log_weights: Pareto-smoothed and normalised over all draws, as `log_ratios`.
         pareto_k: shape of the tail of the weights; above 0.7 the approximation is far
-            from the posterior; NaN where too few draws are finite.
+            from the posterior; 0 where all weights are equal, NaN where none is finite.
         log_evidence: log of the mean weight.
     """
 
@@ -43,6 +43,10 @@ def weigh(log_ratios: Float[Array, "..."]) -> Weighed:
     is_finite = jnp.isfinite(flat)
     safe = jnp.where(is_finite, flat, -jnp.inf)
     log_weights, pareto_k = smooth_weights(safe)
+    # An exact approximation has weights that differ by rounding: no tail to fit.
+    spread = jnp.max(flat) - jnp.min(flat)
+    rounding = jnp.sqrt(jnp.finfo(flat.dtype).eps)
+    pareto_k = jnp.where(spread <= rounding, 0.0, pareto_k)
     log_evidence = jax.nn.logsumexp(safe) - jnp.log(flat.size)
     return Weighed(
         log_weights.reshape(log_ratios.shape),

@@ -207,6 +207,11 @@ class NumPyroModel(AbstractModel):
             and not is_factor(site)
         }
 
+    def observed_sites(self, position: PyTree[Array]) -> dict[str, Message]:
+        """Returns NumPyro's messages of the sites with data."""
+        trace, _ = self._unconstrained_trace(position)
+        return {name: site for name, site in trace.items() if is_data(site)}
+
     def observed_data(self, position: PyTree[Array]) -> dict[str, Array]:
         trace, _ = self._unconstrained_trace(position)
         return {n: jnp.asarray(s["value"]) for n, s in trace.items() if is_data(s)}

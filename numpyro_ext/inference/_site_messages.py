@@ -25,7 +25,7 @@ type Message = dict[str, Any]
 
 def is_factor(site: Message) -> bool:
     """Whether the site was made by `numpyro.factor`."""
-    return site["type"] == "sample" and isinstance(_unwrap(site["fn"])[0], Unit)
+    return site["type"] == "sample" and isinstance(unwrap(site["fn"])[0], Unit)
 
 
 def is_data(site: Message) -> bool:
@@ -109,7 +109,7 @@ def scaled_log_prob(site: Message) -> Float[Array, "..."]:
 
 def unmasked_log_prob(fn: Distribution, value: Array) -> Float[Array, "..."]:
     """Returns the log probability without scale; NaN marks masked entries."""
-    base, mask = _unwrap(fn)
+    base, mask = unwrap(fn)
     if mask is None:
         return jnp.asarray(fn.log_prob(value))
     log_prob = base.expand(fn.batch_shape).log_prob(value)
@@ -118,7 +118,7 @@ def unmasked_log_prob(fn: Distribution, value: Array) -> Float[Array, "..."]:
 
 def outside_support(fn: Distribution, value: Array) -> Bool[Array, "..."]:
     """Marks the entries of `value` outside the support (NaN is outside any support)."""
-    base, mask = _unwrap(fn)
+    base, mask = unwrap(fn)
     support: Any = base.expand(fn.batch_shape).support
     try:
         inside = jnp.asarray(support(value))
@@ -129,9 +129,9 @@ def outside_support(fn: Distribution, value: Array) -> Bool[Array, "..."]:
 
 def outside_constraints(fn: Distribution) -> dict[str, Bool[Array, ""]]:
     """Says for each parameter of a distribution whether it breaks its constraint."""
-    base, _ = _unwrap(fn)
+    base, _ = unwrap(fn)
     while isinstance(base, Independent):
-        base, _ = _unwrap(base.base_dist)
+        base, _ = unwrap(base.base_dist)
     marks = {}
     for name, constraint in base.arg_constraints.items():
         if isinstance(constraint, type(constraints.dependent)) or name not in vars(
@@ -159,7 +159,7 @@ def support_name(support: constraints.Constraint) -> str:
     return name + (" vector" if axes == 1 else f" array of {axes} axes" if axes else "")
 
 
-def _unwrap(
+def unwrap(
     fn: Distribution,
 ) -> tuple[Distribution, Bool[Array, "..."] | None]:
     """Strips masks and expansions; returns the base and the joint mask, if any."""

@@ -16,6 +16,9 @@ class Status(enum.IntEnum):
     NONFINITE_GRADIENT = 6
     INTERRUPTED = 7
     STUCK = 8
+    NOT_AT_MODE = 9
+    SADDLE = 10
+    FLAT = 11
 
     @property
     def is_usable(self) -> bool:

@@ -12,7 +12,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import numpyro_ext
-from numpyro_ext.inference import NUTS, EnsembleMAP, Fit
+from numpyro_ext.inference import NUTS, EnsembleMAP, Fit, Laplace
 
 from .targets import TARGETS
 
@@ -20,6 +20,9 @@ from .targets import TARGETS
 ENGINES = {
     "NUTS": (NUTS(num_warmup=300, num_samples=1000, num_chains=2), 0.3),
     "EnsembleMAP": (EnsembleMAP(num_members=4, jacobian=True), None),
+    "Laplace": (Laplace(num_samples=2000), 1.0),
+    "Laplace-ggn": (Laplace("ggn", num_samples=2000), 1.0),
+    "Laplace-low_rank": (Laplace("low_rank", num_samples=2000), 1.0),
 }
 TARGET_NAMES = sorted(TARGETS)
 # Of the standard normal law; at this many comparisons a right engine passes.
