@@ -1,5 +1,6 @@
 """Newton's method from near a mode to the mode, in the metric of a curvature."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -48,20 +49,29 @@ def refine(
     A direction of negative curvature is climbed as if it curved the other way, so that
     a saddle is left if there is any slope; one of no curvature, in long steps.
     """
-    num_steps = 0
+    num_steps, before = 0, math.inf
     while True:
         spectrum = curve(space, point)
         loss, move, decrement = _newton_step(space, point, spectrum)
-        moved, new_loss = _search(space, point, move, loss)
-        is_settled = not float(decrement) > SETTLED * tolerance
-        if is_settled or num_steps == MAX_STEPS or not float(new_loss) < float(loss):
+        size = float(decrement)
+        is_near = size <= tolerance
+        is_settled = size <= SETTLED * tolerance or (is_near and size >= before)
+        if is_settled or num_steps == MAX_STEPS:
             break
-        point, num_steps = moved, num_steps + 1
-    # The step that is left is small; for a Gaussian it makes the mode exact.
-    if float(decrement) <= tolerance:
-        point, loss = moved, new_loss
+        if is_near:
+            # The loss itself can no longer tell the two points apart.
+            point, before = point + move, size
+        else:
+            moved, new_loss = _search(space, point, move, loss)
+            if not float(new_loss) < float(loss):
+                break
+            point = moved
+        num_steps += 1
+    if is_near:
+        # What is left is small; for a Gaussian it makes the mode exact.
+        point, loss = point + move, loss - decrement
     gaussian = Gaussian(point, *spectrum.repaired())
-    return Mode(point, -float(loss), spectrum, gaussian, float(decrement), num_steps)
+    return Mode(point, -float(loss), spectrum, gaussian, size, num_steps)
 
 
 @eqx.filter_jit
