@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .inference import Fit as Fit
     from .inference import Laplace as Laplace
     from .inference import ModelSpec as ModelSpec
+    from .inference import compare as compare
     from .inference import ensemble_init as ensemble_init
     from .inference import ensemble_loss as ensemble_loss
     from .inference import ensemble_predict as ensemble_predict
@@ -47,6 +48,7 @@ __all__ = [
     "InitializationError",
     "Laplace",
     "ModelSpec",
+    "compare",
     "datasets",
     "diagnostics",
     "distributions",

@@ -1,5 +1,7 @@
 """One model, one log density, every engine."""
 
+from ._compare import Comparison as Comparison
+from ._compare import compare as compare
 from ._constrain import constrain_draws as constrain_draws
 from ._early_stopping import EarlyStopping as EarlyStopping
 from ._engine import AbstractEngine as AbstractEngine

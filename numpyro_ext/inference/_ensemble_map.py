@@ -2,7 +2,6 @@
 
 import functools
 import operator
-import time
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +22,7 @@ from ._init_values import InitLike, given_positions
 from ._layout import Layout
 from ._model_spec import ModelSpec
 from ._starts import StartStrategy
+from ._stopwatch import timed
 from ._threads import num_cores, work_off
 from ._train import Program, Trained, train_program
 
@@ -100,6 +100,7 @@ class EnsembleMAP(AbstractEngine):
     def __check_init__(self) -> None:
         check_settings(self)
 
+    @timed
     def run(
         self, spec: ModelSpec, key: Key[Array, ""], *, init: InitLike = None
     ) -> Fit:
@@ -115,7 +116,6 @@ class EnsembleMAP(AbstractEngine):
             ValueError: if `batch_size` does not fit the spec, or `init` the sites.
             InitializationError: if no start is finite, or if all members fail.
         """
-        begin = time.perf_counter()
         key = check_key("EnsembleMAP.run", key)
         check_batch(self, spec)
         starts = self._starts(spec, key, init)
@@ -134,7 +134,6 @@ class EnsembleMAP(AbstractEngine):
             stats=_stats(trained),
             status=status,
             history={"loss": losses},
-            timing={"total": time.perf_counter() - begin},
         )
 
     def _starts(

@@ -41,7 +41,7 @@ class Fit(eqx.Module):
         history: traces of the run, such as `loss` (member, step).
         warmup: the warm-up's `positions` and `stats`, if they were kept.
         state: what `resume` goes on from.
-        timing: seconds by phase.
+        timing: wall seconds: `total`, and of these `trace`, `compile` and `run`.
         log_evidence: log p(y), where the engine estimates it.
         log_evidence_error: its standard error, by the engine's own account.
         diagnostics: what the engine says of its own error, such as `pareto_k`.

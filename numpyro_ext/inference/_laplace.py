@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import math
-import time
 import warnings
 from collections.abc import Callable
 from typing import Literal, get_args
@@ -42,7 +41,9 @@ from ._independent import MAX_PARETO_K, independent_fit, log_densities, weigh
 from ._init_values import InitLike
 from ._model_spec import ModelSpec
 from ._refine import Mode, refine
+from ._replace import replace_fields
 from ._status import MemberStatus, Status
+from ._stopwatch import timed
 
 Structure = Literal["full", "diag", "low_rank", "ggn"]
 # Two ends of Newton's method within this many sds of each other are one mode.
@@ -114,6 +115,7 @@ class Laplace(AbstractEngine):
                 "decrement in nats above 0. Write `tolerance=1e-3`."
             )
 
+    @timed
     def run(
         self, spec: ModelSpec, key: Key[Array, ""], *, init: InitLike = None
     ) -> Fit:
@@ -130,7 +132,6 @@ class Laplace(AbstractEngine):
             ValueError: naming a site of `sites` that is no latent site, or one whose
                 likelihood `ggn` cannot read; for param sites.
         """
-        begin = time.perf_counter()
         key = check_key("Laplace.run", key)
         refuse_params("Laplace", spec)
         index = self._free_index(spec)
@@ -146,10 +147,8 @@ class Laplace(AbstractEngine):
         ]
         modes = _distinct(found, list(starts))
         fit = self._fit(spec, jax.random.fold_in(key, 2), modes, index)
-        seconds = time.perf_counter() - begin
-        fit = Fit(**(vars(fit) | {"key": key, "timing": {"total": seconds}}))
         _warn(fit)
-        return fit
+        return replace_fields(fit, key=key)
 
     def _climb(
         self, spec: ModelSpec, key: Key[Array, ""], init: InitLike

@@ -1,7 +1,6 @@
 """No-U-Turn sampling by BlackJAX, warm-up included."""
 
 import dataclasses
-import time
 import warnings
 from typing import Any
 
@@ -38,6 +37,7 @@ from ._nuts_chunk import (
 from ._replace import replace_fields
 from ._starts import START_STRATEGIES, Start, StartStrategy
 from ._status import MemberStatus, Status
+from ._stopwatch import timed
 from ._warmup import host_metric
 
 # Fewer divergences than this are named in the summary only.
@@ -123,6 +123,7 @@ class NUTS(AbstractEngine):
                 "inverse_mass_matrix=...)`. Or leave `num_warmup` at 1000."
             )
 
+    @timed
     def run(
         self, spec: ModelSpec, key: Key[Array, ""], *, init: InitLike = None
     ) -> Fit:
@@ -144,7 +145,6 @@ class NUTS(AbstractEngine):
             ValueError: for data outside their support, for param sites, and for an
                 `init` or `inverse_mass_matrix` that does not fit.
         """
-        started = time.perf_counter()
         key = check_key("NUTS.run", key)
         refuse_params("NUTS", spec)
         job = Job(
@@ -159,8 +159,6 @@ class NUTS(AbstractEngine):
         done, interrupted = self._run_job(spec, key, states, job)
         _raise_starts(spec, done)
         fit = self._make_fit(spec, key, done, job, interrupted)
-        seconds = time.perf_counter() - started
-        fit = replace_fields(fit, timing={"total": seconds})
         _warn(fit, self.max_tree_depth)
         return fit
 

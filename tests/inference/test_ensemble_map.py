@@ -198,7 +198,7 @@ def test_fit_holds_points_with_members_as_chains(key):
     total = fit.stats["log_likelihood"] + fit.stats["log_prior"]
     np.testing.assert_allclose(fit.stats["lp"], total, rtol=1e-12)
     np.testing.assert_allclose(fit.stats["loss"], -total, rtol=1e-12)
-    assert set(fit.timing) == {"total"}
+    assert set(fit.timing) == {"total", "trace", "compile", "run"}
 
 
 def test_gradient_norm_and_losses_are_those_of_the_density(key):
