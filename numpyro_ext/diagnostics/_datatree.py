@@ -129,9 +129,9 @@ def _build(
 def _own_account(fit: Fit) -> dict[str, float]:
     """Returns the log evidence and the scalars among the diagnostics."""
     account = {
+        **fit.diagnostics,
         "log_evidence": fit.log_evidence,
         "log_evidence_error": fit.log_evidence_error,
-        **fit.diagnostics,
     }
     return {
         name: float(value)
