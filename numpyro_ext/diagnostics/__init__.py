@@ -1,5 +1,14 @@
 """Judging a fit on its ArviZ tree. The only part of the package that imports ArviZ."""
 
+from ._bands import Band as Band
+from ._bands import ecdf_band as ecdf_band
 from ._datatree import to_datatree as to_datatree
+from ._pit import pit as pit
+from ._pit import quantile_residuals as quantile_residuals
+from ._scores import brier_score as brier_score
+from ._scores import crps as crps
+from ._scores import energy_score as energy_score
+from ._scores import interval_score as interval_score
+from ._scores import log_score as log_score
 from ._summary import Summary as Summary
 from ._summary import summarize as summarize
