@@ -70,7 +70,7 @@ def test_interval_score_penalises_what_lies_outside():
     with pytest.raises(ValueError, match=r"above its `upper` end, at index \(1,\)"):
         interval_score([0.0, 3.0], [1.0, 2.0], 0.0, prob=0.9)
     with pytest.raises(ValueError, match="prob=90"):
-        interval_score(0.0, 1.0, 0.0, prob=90)
+        interval_score(0.0, 1.0, 0.0, prob=90.0)
 
 
 def test_brier_and_log_score():
