@@ -5,6 +5,8 @@ from ._bands import ecdf_band as ecdf_band
 from ._datatree import to_datatree as to_datatree
 from ._pit import pit as pit
 from ._pit import quantile_residuals as quantile_residuals
+from ._sbc import Calibration as Calibration
+from ._sbc import sbc as sbc
 from ._scores import brier_score as brier_score
 from ._scores import crps as crps
 from ._scores import energy_score as energy_score
