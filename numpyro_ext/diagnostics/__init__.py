@@ -3,6 +3,9 @@
 from ._bands import Band as Band
 from ._bands import ecdf_band as ecdf_band
 from ._datatree import to_datatree as to_datatree
+from ._diagnose import Check as Check
+from ._diagnose import Diagnosis as Diagnosis
+from ._diagnose import diagnose as diagnose
 from ._pit import pit as pit
 from ._pit import quantile_residuals as quantile_residuals
 from ._sbc import Calibration as Calibration

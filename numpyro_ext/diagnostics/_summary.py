@@ -2,14 +2,13 @@
 
 from dataclasses import dataclass
 
-import arviz_base
 import numpy as np
 import pandas as pd
-from arviz_stats.summary import summary
 
 from .._checks import nearest
 from ..inference import Fit
 from ._datatree import to_numpy
+from ._sample_stats import sample_stats
 
 CI_PROB = 0.89
 # Above it, importance weights have no usable variance (Vehtari et al. 2024).
@@ -45,7 +44,8 @@ def summarize(
     """Summarises a fit: one row for each scalar of its sites.
 
     Draws get mean, sd, a central interval of probability `ci_prob`, bulk and tail
-    ESS, R-hat and Monte Carlo standard errors (by ArviZ). Independent draws get no
+    ESS (the tails are the 5 % and 95 % quantiles), R-hat and Monte Carlo standard
+    errors: ArviZ's numbers, for thousands of scalars at once. Independent draws get no
     R-hat, which is 1 for them whatever they are drawn from. Points of an ensemble get
     the mean, the sd and the range over members; ESS and R-hat mean nothing there.
 
@@ -78,12 +78,18 @@ def summarize(
 def _summarize_draws(
     fit: Fit, values: dict[str, np.ndarray], ci_prob: float
 ) -> Summary:
-    tree = arviz_base.from_dict({"posterior": values}, check_conventions=False)
-    # Entries that never move (the zeros of a Cholesky factor) have no R-hat: 0 / 0.
-    with np.errstate(invalid="ignore", divide="ignore"):
-        frame = summary(
-            tree, ci_prob=ci_prob, ci_kind="eti", round_to="none", kind="all"
-        )
+    labels, columns = [], []
+    for name, value in values.items():
+        for place in np.ndindex(value.shape[2:]):
+            entry = f"[{', '.join(map(str, place))}]" if place else ""
+            labels.append(name + entry)
+            columns.append(value[(slice(None), slice(None), *place)])
+    stats = sample_stats(np.stack(columns, axis=2), ci_prob=ci_prob)
+    interval = f"eti{100 * ci_prob:g}"
+    names = {"lower": f"{interval}_lb", "upper": f"{interval}_ub"}
+    table = pd.DataFrame(stats._asdict(), index=pd.Index(labels)).rename(columns=names)
+    if fit.kind == "independent":
+        table = table.drop(columns="r_hat")
     num_chains, num_draws = next(iter(values.values())).shape[:2]
     sizes = f"{num_chains} chains of {num_draws} draws"
     if fit.kind == "independent":
@@ -93,9 +99,6 @@ def _summarize_draws(
         f"intervals are central and hold {ci_prob:.0%} of the draws"
     )
     notes = _failures(fit) + _account(fit)
-    table = pd.DataFrame(frame)
-    if fit.kind == "independent":
-        table = table.drop(columns="r_hat")
     is_constant = np.asarray(table["sd"], dtype=float) == 0.0
     constant = [str(name) for name in np.asarray(table.index)[is_constant]]
     if constant:
