@@ -52,17 +52,23 @@ class Diagnosis:
     """A table of checks and the worst of them.
 
     Attributes:
-        table: one row for each check, as `Check`.
+        checks: all checks that were made.
         kind: what the tree holds: `draws`, `points` or `independent`.
     """
 
-    table: pd.DataFrame
+    checks: tuple[Check, ...]
     kind: str
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row for each check."""
+        return pd.DataFrame(self.checks, columns=list(Check._fields))
 
     @property
     def status(self) -> CheckStatus:
         """The worst status of all checks; `ok` only if draws were judged."""
-        worst = max(self.table["status"], key=ORDER.index)
+        found = {check.status for check in self.checks}
+        worst = next(status for status in reversed(ORDER) if status in found)
         if self.kind == "points" and worst == "ok":
             # Points that converged are no posterior.
             return "not applicable"
@@ -71,14 +77,13 @@ class Diagnosis:
     @property
     def verdict(self) -> str:
         """The result in words, with what to do."""
-        bad = self.table[self.table["status"].isin(["warn", "fail"])]
-        if len(bad):
-            lines = [
-                f"{row.status}: {row.check} at {row.where} ({row.value:.3g}, should be "
-                f"{row.threshold}). {row.advice}"
-                for row in bad.itertuples()
-            ]
-            return "\n".join(lines)
+        bad = [c for c in self.checks if c.status in ("warn", "fail")]
+        if bad:
+            return "\n".join(
+                f"{c.status}: {c.check} at {c.where} ({c.value:.3g}, should be "
+                f"{c.threshold}). {c.advice}"
+                for c in bad
+            )
         if self.kind == "points":
             return (
                 "The members converged and agree. They are points: how wide the "
@@ -124,8 +129,8 @@ def diagnose(tree: xr.DataTree | Fit) -> Diagnosis:
     kind = str(tree.attrs.get("kind", tree["posterior"].attrs.get("kind", "draws")))
     draws = _flatten(tree)
     judges = {"draws": _chains, "points": _points, "independent": _independent}
-    checks = [*_values(draws, kind), *judges[kind](tree, draws)]
-    return Diagnosis(pd.DataFrame(checks, columns=list(Check._fields)), kind)
+    checks = (*_values(draws, kind), *judges[kind](tree, draws))
+    return Diagnosis(checks, kind)
 
 
 class Draws(NamedTuple):

@@ -69,10 +69,10 @@ def _of_chunk(x: Float[np.ndarray, "n chain draw"], ci_prob: float) -> SampleSta
     mean, sd = flat.mean(axis=1), _sd(flat)
     tail = (1 - ci_prob) / 2
     ordered = np.sort(flat, axis=1)
-    ends = np.quantile(ordered, [tail, 1 - tail], axis=1)
+    lower, upper = np.quantile(ordered, [tail, 1 - tail], axis=1)
     none = np.full(num, np.nan)
     if num_draws < MIN_DRAWS:
-        return SampleStats(mean, sd, *ends, none, none, none, none, none)
+        return SampleStats(mean, sd, lower, upper, none, none, none, none, none)
     split = _split(x)
     bulk = _normal_scores(split)
     median = np.median(split.reshape(num, -1), axis=1)
@@ -87,14 +87,17 @@ def _of_chunk(x: Float[np.ndarray, "n chain draw"], ci_prob: float) -> SampleSta
     with np.errstate(invalid="ignore", divide="ignore"):
         mcse_mean = sd / np.sqrt(_ess(split))
         mcse_sd = np.sqrt(spread / _ess(_split(squares)) / variance / 4)
-    found = [
-        _ess(bulk),
-        np.minimum(_ess(below[0]), _ess(below[1])),
-        r_hat,
-        mcse_mean,
-        mcse_sd,
-    ]
-    return SampleStats(mean, sd, *ends, *(np.where(is_bad, np.nan, f) for f in found))
+    return SampleStats(
+        mean,
+        sd,
+        lower,
+        upper,
+        np.where(is_bad, np.nan, _ess(bulk)),
+        np.where(is_bad, np.nan, np.minimum(_ess(below[0]), _ess(below[1]))),
+        np.where(is_bad, np.nan, r_hat),
+        np.where(is_bad, np.nan, mcse_mean),
+        np.where(is_bad, np.nan, mcse_sd),
+    )
 
 
 def _sd(flat: Float[np.ndarray, "n draws"]) -> Float[np.ndarray, " n"]:
@@ -167,6 +170,8 @@ def _autocovariance(
     """Mean over chains of the autocovariance: one inverse transform for all chains."""
     num_draws = x.shape[2]
     length = fft.next_fast_len(2 * num_draws, real=True)
-    spectrum = fft.rfft(x - x.mean(axis=2, keepdims=True), n=length, axis=2)
-    power = (spectrum.real**2 + spectrum.imag**2).mean(axis=1)
-    return fft.irfft(power, n=length, axis=1)[:, :num_draws] / num_draws
+    centred = x - x.mean(axis=2, keepdims=True)
+    spectrum = np.asarray(fft.rfft(centred, n=length, axis=2))
+    power = np.square(np.abs(spectrum)).mean(axis=1)
+    whole = np.asarray(fft.irfft(power, n=length, axis=1))
+    return whole[:, :num_draws] / num_draws
