@@ -68,7 +68,7 @@ class Diagnosis:
     def status(self) -> CheckStatus:
         """The worst status of all checks; `ok` only if draws were judged."""
         found = {check.status for check in self.checks}
-        worst = next(status for status in reversed(ORDER) if status in found)
+        worst: CheckStatus = [status for status in ORDER if status in found][-1]
         if self.kind == "points" and worst == "ok":
             # Points that converged are no posterior.
             return "not applicable"
