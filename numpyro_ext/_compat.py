@@ -129,7 +129,7 @@ def nested_slices(
     from blackjax.ns.base import StateWithLogLikelihood
 
     def make_point(
-        position: Any, loglikelihood_birth: Any = -jnp.inf
+        position: Any, loglikelihood_birth: Any = jnp.nan
     ) -> StateWithLogLikelihood:
         log_prior, log_likelihood = log_parts(position)
         birth = jnp.full_like(log_likelihood, loglikelihood_birth)
@@ -140,9 +140,7 @@ def nested_slices(
         return {"covariance_factor": factor(state.particles.position)}
 
     def init(positions: Any) -> Any:
-        return adaptive.init(
-            positions, jax.vmap(make_point), -jnp.inf, directions, None
-        )
+        return adaptive.init(positions, jax.vmap(make_point), jnp.nan, directions)
 
     step = nss.build_kernel(
         make_point, num_inner_steps, num_delete, inner_kernel_params=directions
