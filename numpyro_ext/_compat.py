@@ -72,9 +72,7 @@ def hmc_transition(divergence_threshold: int) -> Callable[..., Any]:
     ) -> tuple[Any, Any]:
         full = metrics.Metric(*metric, scale)
         start = hmc.HMCState(*state)
-        return kernel(
-            key, start, log_density, step_size, full, num_integration_steps
-        )
+        return kernel(key, start, log_density, step_size, full, num_integration_steps)
 
     return transition
 

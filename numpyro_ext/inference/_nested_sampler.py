@@ -134,9 +134,7 @@ class NestedSampler(AbstractEngine):
         random = np.random.default_rng(np.asarray(jax.random.key_data(key)))
         log_likelihood = points.log_likelihood.astype(float)
         birth = points.log_likelihood_birth.astype(float)
-        weighted = weigh_points(
-            random, log_likelihood, num_live(log_likelihood, birth)
-        )
+        weighted = weigh_points(random, log_likelihood, num_live(log_likelihood, birth))
         chosen = _resample(random, weighted, self.num_samples)
         log_density = (points.log_prior + points.log_likelihood)[chosen]
         found = {
@@ -246,9 +244,7 @@ def _is_flat(state: Any) -> bool:
     return bool(log_likelihood.min() == log_likelihood.max())
 
 
-def _resample(
-    random: np.random.Generator, weighted: Weighted, num: int
-) -> np.ndarray:
+def _resample(random: np.random.Generator, weighted: Weighted, num: int) -> np.ndarray:
     """Draws systematically by weight, and without order."""
     ends = np.cumsum(np.exp(weighted.log_weights))
     points = (random.uniform() + np.arange(num)) / num * ends[-1]

@@ -74,9 +74,7 @@ def evaluate(spec: ModelSpec, positions: Float[Array, "n dim"]) -> Population:
     size = batch_size(len(positions))
     log_prior, log_likelihood = jax.lax.map(parts, positions, batch_size=size)
     is_bad = jnp.isnan(log_likelihood) | ~jnp.isfinite(log_prior)
-    return Population(
-        positions, log_prior, jnp.where(is_bad, -jnp.inf, log_likelihood)
-    )
+    return Population(positions, log_prior, jnp.where(is_bad, -jnp.inf, log_likelihood))
 
 
 @eqx.filter_jit

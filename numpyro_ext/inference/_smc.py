@@ -23,13 +23,23 @@ from ._population import (
     draw_population,
     unravel_all,
 )
-from ._smc_step import SMCInfo, SMCSettings, SMCState, first_state, raise_temperature
+from ._smc_moves import MoveSettings
+from ._smc_step import SMCInfo, SMCState, first_state, raise_temperature
 from ._status import MemberStatus, Status
 from ._threads import num_cores, work_off
 
 # Populations that differ by more than this did not find the same posterior.
 MAX_R_HAT = 1.1
 MAX_EVIDENCE_SPREAD = 1.0
+# What is kept of each temperature.
+TRACES = (
+    "temperature",
+    "ess",
+    "acceptance_rate",
+    "step_size",
+    "num_moves",
+    "correlation",
+)
 
 
 class SMC(AbstractEngine):
@@ -40,8 +50,8 @@ class SMC(AbstractEngine):
       p(y \mid \theta)^b, \quad \theta = T(z), \quad 0 = b_0 < b_1 < \dots < 1.$$
     Each $b$ is as large as the effective number of particles allows. Then particles
     are resampled (systematically), and moved by Hamiltonian trajectories of about a
-    quarter of a period, in the metric of their covariance; the step size follows their
-    acceptance rate. The tempered kernels, the resampling and the search for $b$ are
+    quarter of a period, in the metric of their covariance, until they have forgotten
+    where they began. The trajectories, the resampling and the search for $b$ are
     BlackJAX's. Since all modes with prior mass have particles from the start, a
     posterior of several modes comes out with the right share of each.
 
@@ -52,12 +62,14 @@ class SMC(AbstractEngine):
 
     Args:
         num_particles: particles of each population; more make the evidence exact.
-        num_mcmc_steps: trajectories of each particle at each temperature; more make
-            particles independent where the posterior is no rotated Gaussian.
         num_populations: how many populations; 1 leaves the error without the spread
             between them.
         target_ess: share of the particles that is effective after a step of $b$.
         target_accept: acceptance rate that the step size aims at.
+        max_correlation: at each temperature, particles move until their rank
+            correlation with where they began is below this at each coordinate, or
+            stays.
+        max_mcmc_steps: at each temperature, at most so many trajectories.
         max_leapfrog_steps: a trajectory has at most so many steps.
         progress: whether to show a progress bar.
 
@@ -68,24 +80,26 @@ class SMC(AbstractEngine):
 
     Source: Del Moral, Doucet and Jasra (2006), J. R. Statist. Soc. B 68, 411-436;
         Buchholz, Chopin and Jacob (2021), Bayesian Analysis 16, 745-771 (Hamiltonian
-        moves tuned by the particles).
+        moves tuned by the particles, and their number by a correlation).
     """
 
     num_particles: int = 1000
-    num_mcmc_steps: int = 5
     num_populations: int = 4
     _: dataclasses.KW_ONLY
     target_ess: float = 0.5
     target_accept: float = 0.8
+    max_correlation: float = 0.1
+    max_mcmc_steps: int = 100
     max_leapfrog_steps: int = 32
     progress: bool = False
 
     def __check_init__(self) -> None:
-        for name in ("num_mcmc_steps", "num_populations", "max_leapfrog_steps"):
+        for name in ("max_mcmc_steps", "num_populations", "max_leapfrog_steps"):
             check_positive_int("SMC", name, getattr(self, name))
         check_positive_int("SMC", "num_particles", self.num_particles, minimum=10)
         check_open_interval("SMC", "target_ess", self.target_ess, 0.0, 1.0)
         check_open_interval("SMC", "target_accept", self.target_accept, 0.0, 1.0)
+        check_open_interval("SMC", "max_correlation", self.max_correlation, 0.0, 1.0)
 
     def run(
         self, spec: ModelSpec, key: Key[Array, ""], *, init: InitLike = None
@@ -104,7 +118,8 @@ class SMC(AbstractEngine):
             `acceptance_rate` (at the last temperature) and `num_gradients` (of one
             particle), and `r_hat`, the largest one between populations over the
             unconstrained coordinates. `history` has `temperature`, `ess`,
-            `acceptance_rate` and `step_size` (population, step), NaN after the end.
+            `acceptance_rate`, `step_size`, `num_moves` and `correlation` (population,
+            step), NaN after the end.
 
         Raises:
             InitializationError: if no draw of the prior has a finite log density.
@@ -135,17 +150,19 @@ class SMC(AbstractEngine):
         return fit
 
     def _run_populations(self, spec: ModelSpec, key: Key[Array, ""]) -> list["Run"]:
-        settings = SMCSettings(
-            self.num_mcmc_steps,
+        settings = MoveSettings(
+            self.max_mcmc_steps,
+            self.max_correlation,
             self.max_leapfrog_steps,
-            self.target_ess,
             self.target_accept,
         )
         keys = [
             jax.random.fold_in(key, np.uint32(i)) for i in range(self.num_populations)
         ]
         bar = tqdm(total=float(len(keys)), unit="population", disable=not self.progress)
-        first = draw_population(spec, jax.random.fold_in(keys[0], 0), self.num_particles)
+        first = draw_population(
+            spec, jax.random.fold_in(keys[0], 0), self.num_particles
+        )
         check_population(spec, first)
         runs = [Run(first_state(first.particles), [])]
 
@@ -153,7 +170,9 @@ class SMC(AbstractEngine):
             """Goes to a population's next temperature; says whether there are more."""
             run = runs[i]
             step_key = jax.random.fold_in(keys[i], np.uint32(len(run.steps) + 1))
-            state, info = raise_temperature(spec, step_key, run.state, settings)
+            state, info = raise_temperature(
+                spec, step_key, run.state, self.target_ess, settings
+            )
             info = jax.tree.map(np.asarray, info)
             before = run.steps[-1].temperature if run.steps else 0.0
             bar.update(float(np.nan_to_num(info.temperature - before)))
@@ -270,8 +289,8 @@ def _status(runs: list[Run]) -> MemberStatus:
 def _history(runs: list[Run]) -> dict[str, Array]:
     longest = max(len(run.steps) for run in runs)
     history = {}
-    for name in ("temperature", "ess", "acceptance_rate", "step_size"):
-        dtype = getattr(runs[0].steps[0], name).dtype
+    dtype = runs[0].steps[0].temperature.dtype
+    for name in TRACES:
         table = np.full((len(runs), longest), np.nan, dtype)
         for row, run in zip(table, runs, strict=True):
             row[: len(run.steps)] = [getattr(step, name) for step in run.steps]
@@ -310,7 +329,7 @@ def _warn(fit: Fit) -> None:
         warnings.warn(
             f"The populations of SMC disagree: R-hat is {r_hat:.2f}, and the log "
             f"evidence differs between them by {spread:.2g} (standard deviation). "
-            "Raise `num_mcmc_steps`, then `num_particles`.",
+            "Raise `num_particles`, or lower `max_correlation`.",
             UserWarning,
             skip_file_prefixes=OWN_FRAMES,
         )
