@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from ._checks import DivergenceWarning as DivergenceWarning
     from ._checks import InitializationError as InitializationError
     from .inference import NUTS as NUTS
+    from .inference import SMC as SMC
     from .inference import EarlyStopping as EarlyStopping
     from .inference import EnsembleMAP as EnsembleMAP
     from .inference import EnsembleState as EnsembleState
     from .inference import Fit as Fit
     from .inference import ModelSpec as ModelSpec
+    from .inference import NestedSampler as NestedSampler
     from .inference import ensemble_init as ensemble_init
     from .inference import ensemble_loss as ensemble_loss
     from .inference import ensemble_predict as ensemble_predict
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NUTS",
+    "SMC",
     "ConvergenceWarning",
     "DivergenceWarning",
     "EarlyStopping",
@@ -44,6 +47,7 @@ __all__ = [
     "Fit",
     "InitializationError",
     "ModelSpec",
+    "NestedSampler",
     "datasets",
     "diagnostics",
     "distributions",

@@ -317,7 +317,8 @@ def _diagnostics(runs: list[Run], evidence: Evidence) -> dict[str, Array]:
 def _r_hat(positions: Float[np.ndarray, "population n dim"]) -> np.ndarray:
     within = positions.var(axis=1, ddof=1).mean(axis=0)
     between = positions.mean(axis=1).var(axis=0, ddof=1)
-    return np.sqrt(1.0 + np.max(between / np.maximum(within, np.finfo(float).tiny)))
+    ratio = between / np.maximum(within, np.finfo(within.dtype).tiny)
+    return np.asarray(np.sqrt(1.0 + np.max(ratio)))
 
 
 def _warn(fit: Fit) -> None:
