@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array, Key
+from jaxtyping import Array, Key, PyTree
 from tqdm.auto import tqdm
 
 from .._checks import OWN_FRAMES, check_key, check_open_interval, check_positive_int
@@ -132,8 +132,8 @@ class NestedSampler(AbstractEngine):
         done = self._climb(spec, key)
         points, chunks = done.points, done.chunks
         random = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-        log_likelihood = points.log_likelihood.astype(float)
-        birth = points.log_likelihood_birth.astype(float)
+        log_likelihood = np.asarray(points.log_likelihood, float)
+        birth = np.asarray(points.log_likelihood_birth, float)
         weighted = weigh_points(random, log_likelihood, num_live(log_likelihood, birth))
         chosen = _resample(random, weighted, self.num_samples)
         log_density = (points.log_prior + points.log_likelihood)[chosen]
@@ -260,15 +260,15 @@ def _state(spec: ModelSpec, points: Points, weighted: Weighted) -> dict[str, Any
         "log_likelihood": points.log_likelihood,
         "log_likelihood_birth": points.log_likelihood_birth,
     }
-    return jax.device_put(arrays | {"positions": _unravel(spec, points.positions)})
+    return jax.device_put(arrays | {"positions": _unravel(spec, points)})
 
 
-def _unravel(spec: ModelSpec, flat: np.ndarray) -> dict[str, np.ndarray]:
+def _unravel(spec: ModelSpec, points: Points) -> PyTree[np.ndarray]:
     """Splits flat points by site on the host, where any number of them is welcome."""
     shapes = jax.eval_shape(spec.model.draw_prior, jax.random.key(0))
     leaves, structure = jax.tree.flatten(shapes)
     ends = np.cumsum([leaf.size for leaf in leaves])[:-1]
-    parts = np.split(flat, ends, axis=1)
+    parts = np.split(np.asarray(points.positions), ends, axis=1)
     return jax.tree.unflatten(
         structure,
         [

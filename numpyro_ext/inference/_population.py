@@ -136,8 +136,8 @@ def check_population(spec: ModelSpec, first: FirstPopulation) -> None:
         jax.tree.map(lambda x: x[None], unravel_position(spec)(particles.positions[0])),
         particles.log_likelihood[:1],
         None,
-        np.asarray([is_finite.any()]),
-        np.asarray(first.data_are_valid)[None],
+        jnp.asarray([is_finite.any()]),
+        jnp.asarray([first.data_are_valid]),
     )
     raise_bad_start(spec, start, len(is_finite))
     for name, mark in first.unlike_draws.items():

@@ -63,7 +63,7 @@ def weigh_points(
     """
     shrinkage = random.exponential(size=(NUM_SIMULATIONS, len(living))) / living
     simulated = _log_shells(-np.cumsum(shrinkage, axis=1)) + log_likelihood
-    totals = logsumexp(simulated, axis=1)
+    totals = np.asarray(logsumexp(simulated, axis=1))
     log_weights = logsumexp(simulated - totals[:, None], axis=0)
     log_weights = log_weights - np.log(NUM_SIMULATIONS)
     weights = np.exp(log_weights)
