@@ -43,12 +43,14 @@ class NestedChunk(NamedTuple):
     Attributes:
         dead: the points that were replaced, in the order of their likelihood.
         rank: of each new point, how many survivors lie below it.
+        num_ties: of each new point, how many survivors are as high.
         num_survivors: of the step of each new point.
         num_evaluations: of the model, in all steps together.
     """
 
     dead: Points
     rank: Int[Array, " n"]
+    num_ties: Int[Array, " n"]
     num_survivors: Int[Array, " n"]
     num_evaluations: Int[Array, ""]
 
@@ -78,11 +80,13 @@ def run_nested_chunk(
         _, place = jax.lax.top_k(-before, settings.num_delete)
         new = after.particles.loglikelihood[place]
         rank = jnp.sum(is_survivor & (before < new[:, None]), axis=1)
+        num_ties = jnp.sum(is_survivor & (before == new[:, None]), axis=1)
         num_survivors = jnp.full(rank.shape, jnp.sum(is_survivor), rank.dtype)
         slices = info.update_info
         # Each slice tests both ends of its interval once more than it widens it.
         evaluations = slices.num_expansions + slices.num_shrink + 2
-        return after, NestedChunk(dead, rank, num_survivors, jnp.sum(evaluations))
+        total = jnp.sum(evaluations)
+        return after, NestedChunk(dead, rank, num_ties, num_survivors, total)
 
     keys = jax.random.split(key, settings.num_steps)
     state, chunk = jax.lax.scan(one, state, keys)

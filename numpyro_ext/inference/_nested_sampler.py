@@ -140,11 +140,7 @@ class NestedSampler(AbstractEngine):
         found = {
             "ess": weighted.ess,
             "information": weighted.information,
-            "insertion_p_value": insertion_p_value(
-                random,
-                np.concatenate([chunk.rank for chunk in chunks]),
-                np.concatenate([chunk.num_survivors for chunk in chunks]),
-            ),
+            "insertion_p_value": _test_insertion(random, chunks),
         }
         dtype = points.positions.dtype
 
@@ -178,7 +174,7 @@ class NestedSampler(AbstractEngine):
         state = first_live(spec, first.particles.positions, settings)
         chunks: list[NestedChunk] = []
         bar = tqdm(unit="point", disable=not self.progress)
-        is_finished, is_climbing = False, True
+        is_finished, is_climbing = _is_flat(state), True
         while is_climbing and not is_finished:
             chunk_key = jax.random.fold_in(key, np.uint32(len(chunks) + 1))
             state, chunk = run_nested_chunk(spec, chunk_key, state, settings)
@@ -192,9 +188,7 @@ class NestedSampler(AbstractEngine):
         live = Points(*jax.tree.map(np.asarray, state.particles))
         dead = [chunk.dead for chunk in chunks]
         points = jax.tree.map(lambda *x: np.concatenate(x), *dead, live)
-        order = np.argsort(points.log_likelihood, kind="stable")
-        points = jax.tree.map(lambda x: x[order], points)
-        return Climb(points, chunks, is_finished)
+        return Climb(_in_order(points), chunks, is_finished)
 
     def _settings(self, spec: ModelSpec) -> NestedSettings:
         num_delete = self.num_delete or max(1, self.num_live // 10)
@@ -231,6 +225,30 @@ class Climb(NamedTuple):
     points: Points
     chunks: list[NestedChunk]
     is_finished: bool
+
+
+def _test_insertion(random: np.random.Generator, chunks: list[NestedChunk]) -> float:
+    if not chunks:
+        return 1.0
+    rank, num_ties, num_survivors = (
+        np.concatenate([getattr(chunk, name) for chunk in chunks])
+        for name in ("rank", "num_ties", "num_survivors")
+    )
+    return insertion_p_value(random, rank, num_ties, num_survivors)
+
+
+def _in_order(points: Points) -> Points:
+    """Sorts points by likelihood; leaves out those that are not above their contour.
+
+    Where all live points are on one plateau, there is nothing above it to draw, and
+    the sampler returns copies.
+    """
+    birth = np.asarray(points.log_likelihood_birth)
+    log_likelihood = np.asarray(points.log_likelihood)
+    order = np.argsort(log_likelihood, kind="stable")
+    is_drawn = np.isnan(birth) | (log_likelihood > birth)
+    kept = order[is_drawn[order]]
+    return jax.tree.map(lambda x: x[kept], points)
 
 
 def _live_share(state: Any) -> float:

@@ -97,14 +97,16 @@ def _log_shells(
 def insertion_p_value(
     random: np.random.Generator,
     rank: Int[np.ndarray, " n"],
+    num_ties: Int[np.ndarray, " n"],
     num_survivors: Int[np.ndarray, " n"],
 ) -> float:
     """Tests whether new points fall among the survivors as draws of the prior would.
 
-    Ranks are made continuous by a uniform draw and compared with the uniform law by
-    the test of Kolmogorov and Smirnov.
+    Ranks, and ties, are made continuous by a uniform draw, and compared with the
+    uniform law by the test of Kolmogorov and Smirnov.
 
     Source: Fowlie, Handley and Su (2020), MNRAS 497, 5256-5263.
     """
-    share = (rank + random.uniform(size=rank.shape)) / (num_survivors + 1)
+    inside = random.uniform(size=rank.shape) * (num_ties + 1)
+    share = (rank + inside) / (num_survivors + 1)
     return float(kstest(share, "uniform").pvalue)

@@ -348,9 +348,14 @@ def test_ranks_of_clinging_points_are_found():
     random = np.random.default_rng(5)
     survivors = np.full(5000, 450)
     fair = random.integers(0, 451, size=5000)
-    assert insertion_p_value(random, fair, survivors) > 1e-3
+    none = np.zeros_like(fair)
+    assert insertion_p_value(random, fair, none, survivors) > 1e-3
     clinging = np.minimum(fair, random.integers(0, 451, size=5000))
-    assert insertion_p_value(random, clinging, survivors) < 1e-9
+    assert insertion_p_value(random, clinging, none, survivors) < 1e-9
+    # Half of the survivors on one plateau, above the others.
+    on_top = fair >= 225
+    rank, ties = np.where(on_top, 225, fair), np.where(on_top, 225, 0)
+    assert insertion_p_value(random, rank, ties, survivors) > 1e-3
 
 
 def test_too_few_slices_are_reported(key):
