@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     from ._checks import DivergenceWarning as DivergenceWarning
     from ._checks import InitializationError as InitializationError
     from .inference import NUTS as NUTS
+    from .inference import SMC as SMC
     from .inference import EarlyStopping as EarlyStopping
     from .inference import EnsembleMAP as EnsembleMAP
     from .inference import EnsembleState as EnsembleState
     from .inference import Fit as Fit
     from .inference import Laplace as Laplace
     from .inference import ModelSpec as ModelSpec
+    from .inference import NestedSampler as NestedSampler
     from .inference import compare as compare
     from .inference import ensemble_init as ensemble_init
     from .inference import ensemble_loss as ensemble_loss
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NUTS",
+    "SMC",
     "ConvergenceWarning",
     "DivergenceWarning",
     "EarlyStopping",
@@ -49,6 +52,7 @@ __all__ = [
     "Laplace",
     "ModelSpec",
     "compare",
+    "NestedSampler",
     "datasets",
     "diagnostics",
     "distributions",

@@ -49,6 +49,103 @@ def nuts_transition(divergence_threshold: int) -> Callable[..., Any]:
     return transition
 
 
+def hmc_transition(divergence_threshold: int) -> Callable[..., Any]:
+    """Returns BlackJAX's HMC transition on a state (position, log density, grad).
+
+    It is called as `transition(key, state, log_density, step_size, metric,
+    num_integration_steps)`, and returns the new state and BlackJAX's information.
+    """
+    from blackjax.mcmc import hmc, metrics
+
+    kernel = hmc.build_kernel(divergence_threshold=divergence_threshold)
+
+    def scale(*args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError("HMC never scales by the metric.")
+
+    def transition(
+        key: Any,
+        state: tuple[Any, Any, Any],
+        log_density: Callable[..., Any],
+        step_size: Any,
+        metric: EuclideanMetric,
+        num_integration_steps: Any,
+    ) -> tuple[Any, Any]:
+        full = metrics.Metric(*metric, scale)
+        start = hmc.HMCState(*state)
+        return kernel(key, start, log_density, step_size, full, num_integration_steps)
+
+    return transition
+
+
+def resample_systematically(key: Any, weights: Any, num: int) -> Any:
+    """Returns BlackJAX's systematic resampling: `num` indices by weights of sum 1."""
+    from blackjax.smc.resampling import systematic
+
+    return systematic(key, weights, num)
+
+
+def largest_increment(is_enough: Callable[..., Any], largest: Any) -> Any:
+    """Returns the root of a falling function on (0, largest), or `largest`.
+
+    BlackJAX's bisection for the next temperature; the function is positive at 0.
+    """
+    from blackjax.smc.solver import dichotomy
+
+    return dichotomy(is_enough, 0.0, largest)
+
+
+class NestedSlices(NamedTuple):
+    """BlackJAX's nested slice sampling.
+
+    Attributes:
+        init: `(positions) -> state` of live points.
+        step: `(key, state) -> (state, info)`, which replaces the worst of them.
+    """
+
+    init: Callable[..., Any]
+    step: Callable[..., Any]
+
+
+def nested_slices(
+    log_parts: Callable[..., tuple[Any, Any]],
+    factor: Callable[[Any], Any],
+    *,
+    num_inner_steps: int,
+    num_delete: int,
+) -> NestedSlices:
+    """Returns BlackJAX's nested slice sampling.
+
+    Args:
+        log_parts: position -> (log prior, log likelihood), from one trace.
+        factor: live positions -> the lower factor of the covariance of directions.
+        num_inner_steps: slices for each new point.
+        num_delete: how many points a step replaces.
+    """
+    import jax
+    import jax.numpy as jnp
+    from blackjax.ns import adaptive, nss
+    from blackjax.ns.base import StateWithLogLikelihood
+
+    def make_point(
+        position: Any, loglikelihood_birth: Any = jnp.nan
+    ) -> StateWithLogLikelihood:
+        log_prior, log_likelihood = log_parts(position)
+        birth = jnp.full_like(log_likelihood, loglikelihood_birth)
+        return StateWithLogLikelihood(position, log_prior, log_likelihood, birth)
+
+    def directions(key: Any, state: Any, info: Any, params: Any) -> dict[str, Any]:
+        del key, info, params
+        return {"covariance_factor": factor(state.particles.position)}
+
+    def init(positions: Any) -> Any:
+        return adaptive.init(positions, jax.vmap(make_point), jnp.nan, directions)
+
+    step = nss.build_kernel(
+        make_point, num_inner_steps, num_delete, inner_kernel_params=directions
+    )
+    return NestedSlices(init, step)
+
+
 def smooth_weights(log_ratios: Any) -> tuple[Any, Any]:
     """Returns BlackJAX's Pareto-smoothed log weights, and the shape k of their tail."""
     from blackjax.diagnostics import psis_weights

@@ -67,8 +67,8 @@ class Diagnosis:
     @property
     def status(self) -> CheckStatus:
         """The worst status of all checks; `ok` only if draws were judged."""
-        found = {check.status for check in self.checks}
-        worst: CheckStatus = [status for status in ORDER if status in found][-1]
+        found: list[CheckStatus] = [check.status for check in self.checks]
+        worst = max(found, key=ORDER.index)
         if self.kind == "points" and worst == "ok":
             # Points that converged are no posterior.
             return "not applicable"

@@ -20,9 +20,11 @@ from ._model_spec import ModelSpec as ModelSpec
 from ._modes import Mode as Mode
 from ._modes import Modes as Modes
 from ._modes import modes as modes
+from ._nested_sampler import NestedSampler as NestedSampler
 from ._nuts import NUTS as NUTS
 from ._parts import Parts as Parts
 from ._sites import Site as Site
 from ._sites import Sites as Sites
+from ._smc import SMC as SMC
 from ._status import MemberStatus as MemberStatus
 from ._status import Status as Status

@@ -116,6 +116,15 @@ class FunctionModel(AbstractModel):
     def draw_start(self, key: Key[Array, ""], *, strategy: str) -> PyTree[Array]:
         return eqx.filter(self.init_fn(key), eqx.is_inexact_array)
 
+    def draw_prior(self, key: Key[Array, ""]) -> PyTree[Array]:
+        raise ValueError(
+            "A model made by `ModelSpec.from_log_density` has a log prior and no draws "
+            "of it: `init_fn` makes starts. Write a NumPyro model, or use `NUTS`."
+        )
+
+    def unlike_draws(self, position: PyTree[Array]) -> dict[str, Bool[Array, ""]]:
+        return {}
+
     def predict(
         self,
         key: Key[Array, ""],

@@ -55,6 +55,21 @@ class AbstractModel(eqx.Module):
     ) -> dict[tuple[str, str], Bool[Array, ""]]:
         """Marks `(site, parameter)` of distributions outside their constraint."""
 
+    @abc.abstractmethod
+    def draw_prior(self, key: Key[Array, ""]) -> PyTree[Array]:
+        """Draws one point from the prior, and from nothing else.
+
+        Raises:
+            ValueError: naming the site, if its prior has no draws.
+        """
+
+    @abc.abstractmethod
+    def unlike_draws(self, position: PyTree[Array]) -> dict[str, Bool[Array, ""]]:
+        """Marks the latent sites whose log prior is not that of their draws.
+
+        Scales, masks and undeclared factors change the density and not the draws.
+        """
+
     @property
     @abc.abstractmethod
     def asks_for_prior(self) -> bool:

@@ -182,12 +182,50 @@ class NumPyroModel(AbstractModel):
                     pass  # an improper prior has no draws; uniform is what is left
             return uniform_start(site_key, site, sample_shape)
 
+        return self._draw(key, place)
+
+    def draw_prior(self, key: Key[Array, ""]) -> PyTree[Array]:
+        def place(site: Message) -> Array | None:
+            if not is_coordinate(site):
+                return None
+            sample_shape = site["kwargs"].get("sample_shape", ())
+            try:
+                return site["fn"].sample(site["kwargs"]["rng_key"], sample_shape)
+            except NotImplementedError as error:
+                raise ValueError(
+                    f"The prior of site `{site['name']}`, {type(site['fn']).__name__}, "
+                    "has no draws, and without a proper prior there is no evidence "
+                    "either. Give it a proper one, such as a wide `Normal`, or use "
+                    "`NUTS`."
+                ) from error
+
+        return self._draw(key, place)
+
+    def _draw(
+        self, key: Key[Array, ""], place: Callable[[Message], Any]
+    ) -> PyTree[Array]:
         seeded = handlers.seed(self.model, key)
         return {
             name: jax.tree.map(coordinate_transform(site).inv, site["value"])
             for name, site in self._trace(seeded, place).items()
             if is_coordinate(site)
         }
+
+    def unlike_draws(self, position: PyTree[Array]) -> dict[str, Bool[Array, ""]]:
+        trace, jacobians = self._unconstrained_trace(position)
+        marks = {}
+        for name, site in trace.items():
+            if site["type"] != "sample" or name in jacobians:
+                continue
+            if is_coordinate(site):
+                of_draws = jnp.sum(unmasked_log_prob(site["fn"], site["value"]))
+                difference = jnp.sum(scaled_log_prob(site)) - of_draws
+                # NaN, where a mask hides entries, compares as different.
+                close = jnp.abs(difference) <= 1e-3 * (1.0 + jnp.abs(of_draws))
+                marks[name] = ~close & ~(jnp.isinf(of_draws))
+            elif is_factor(site) and not self._is_likelihood(site):
+                marks[name] = jnp.ones((), bool)
+        return marks
 
     def predict(
         self,

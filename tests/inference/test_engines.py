@@ -12,13 +12,23 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import numpyro_ext
-from numpyro_ext.inference import NUTS, EnsembleMAP, Fit, Laplace
+from numpyro_ext.inference import (
+    NUTS,
+    SMC,
+    EnsembleMAP,
+    Fit,
+    Laplace,
+    NestedSampler,
+)
 
 from .targets import TARGETS
 
 # Names of engines -> (the engine, the statistical efficiency of its draws).
 ENGINES = {
     "NUTS": (NUTS(num_warmup=300, num_samples=1000, num_chains=2), 0.3),
+    "SMC": (SMC(), 0.5),
+    # The dead points are fewer than the draws that are taken of them.
+    "NestedSampler": (NestedSampler(num_samples=2000), 0.4),
     "EnsembleMAP": (EnsembleMAP(num_members=4, jacobian=True), None),
     "Laplace": (Laplace(num_samples=2000), 1.0),
     "Laplace-ggn": (Laplace("ggn", num_samples=2000), 1.0),
