@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .inference import EnsembleState as EnsembleState
     from .inference import Fit as Fit
     from .inference import ModelSpec as ModelSpec
+    from .inference import Pathfinder as Pathfinder
     from .inference import ensemble_init as ensemble_init
     from .inference import ensemble_loss as ensemble_loss
     from .inference import ensemble_predict as ensemble_predict
@@ -44,6 +45,7 @@ __all__ = [
     "Fit",
     "InitializationError",
     "ModelSpec",
+    "Pathfinder",
     "datasets",
     "diagnostics",
     "distributions",

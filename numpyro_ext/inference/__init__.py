@@ -18,6 +18,7 @@ from ._modes import Modes as Modes
 from ._modes import modes as modes
 from ._nuts import NUTS as NUTS
 from ._parts import Parts as Parts
+from ._pathfinder import Pathfinder as Pathfinder
 from ._sites import Site as Site
 from ._sites import Sites as Sites
 from ._status import MemberStatus as MemberStatus
