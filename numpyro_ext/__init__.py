@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .inference import EarlyStopping as EarlyStopping
     from .inference import EnsembleMAP as EnsembleMAP
     from .inference import EnsembleState as EnsembleState
+    from .inference import EnsembleVI as EnsembleVI
     from .inference import Fit as Fit
     from .inference import ModelSpec as ModelSpec
     from .inference import Pathfinder as Pathfinder
@@ -42,6 +43,7 @@ __all__ = [
     "EarlyStopping",
     "EnsembleMAP",
     "EnsembleState",
+    "EnsembleVI",
     "Fit",
     "InitializationError",
     "ModelSpec",

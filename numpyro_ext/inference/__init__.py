@@ -9,6 +9,7 @@ from ._ensemble import ensemble_loss as ensemble_loss
 from ._ensemble import ensemble_predict as ensemble_predict
 from ._ensemble import ensemble_step as ensemble_step
 from ._ensemble_map import EnsembleMAP as EnsembleMAP
+from ._ensemble_vi import EnsembleVI as EnsembleVI
 from ._fit import Fit as Fit
 from ._init_values import InitLike as InitLike
 from ._init_values import starting_positions as starting_positions

@@ -95,7 +95,7 @@ class EnsembleMAP(AbstractEngine):
     progress: bool = False
 
     def __check_init__(self) -> None:
-        check_settings(self)
+        check_settings("EnsembleMAP", self)
 
     def run(
         self, spec: ModelSpec, key: Key[Array, ""], *, init: InitLike = None
@@ -114,7 +114,7 @@ class EnsembleMAP(AbstractEngine):
         """
         begin = time.perf_counter()
         key = check_key("EnsembleMAP.run", key)
-        check_batch(self, spec)
+        check_batch("EnsembleMAP", self.batch_size, spec)
         starts = self._starts(spec, key, init)
         trained, losses = self._train(spec, jax.random.fold_in(key, 1), starts)
         status = judge(self, spec, trained)

@@ -26,6 +26,7 @@ from ._path_normal import (
 ROUNDING = 8.0
 # A failed line search may be followed by one that succeeds from new curvature.
 MAX_STALLS = 2
+MAX_SEARCH = 20
 
 type LogDensity = Callable[[Float[Array, " n"]], Float[Array, ""]]
 
@@ -80,7 +81,8 @@ class _Climb(NamedTuple):
     position: Float[Array, " n"]
     value: Float[Array, ""]
     grad: Float[Array, " n"]
-    opt_state: Any
+    direction: Float[Array, " n"]
+    search_state: Any
     pairs: Pairs
     normal: PathNormal
     elbo: Float[Array, ""]
@@ -113,7 +115,9 @@ def follow_path(
         shared_bytes: data that all draws read, for the choice of how many of them are
             evaluated together.
     """
-    optimizer = optax.lbfgs(memory_size=settings.history_size)
+    search = optax.scale_by_zoom_linesearch(
+        max_linesearch_steps=MAX_SEARCH, initial_guess_strategy="one"
+    )
     draw_bytes = intermediate_bytes(log_density, start)
     elbo_key, draws_key = jax.random.split(key)
     # The same noise at each iterate: laws are compared by paired draws.
@@ -131,7 +135,7 @@ def follow_path(
         return jax.lax.map(one, noise, batch_size=largest_divisor(len(noise), size))
 
     def step(climb: _Climb) -> _Climb:
-        climb = _move(settings, optimizer, log_density, climb)
+        climb = _move(settings, search, log_density, climb)
         normal = local_normal(climb.position, -climb.grad, climb.pairs)
         _, target = evaluate(normal, elbo_noise)
         own = jax.vmap(functools.partial(noise_log_prob, normal))(elbo_noise)
@@ -145,7 +149,11 @@ def follow_path(
             (climb.normal, climb.elbo, climb.best),
         )
         place = climb.iteration - 1
+        newton = normal.loc - climb.position
+        # Where rounding spoils the estimate, the gradient itself is left.
+        is_downhill = jnp.vdot(newton, climb.grad) < 0.0
         return climb._replace(
+            direction=jnp.where(is_downhill, newton, _steepest(climb.grad)),
             normal=kept[0],
             elbo=kept[1],
             best=kept[2],
@@ -158,7 +166,7 @@ def follow_path(
         return has_time & (climb.end == PathEnd.ON_ITS_WAY)
 
     climb = jax.lax.while_loop(
-        is_on, step, _begin(settings, optimizer, log_density, start)
+        is_on, step, _begin(settings, search, log_density, start)
     )
     noise = _noise(draws_key, settings.num_draws, start)
     draws, target = evaluate(climb.normal, noise)
@@ -183,7 +191,7 @@ def _noise(
 
 def _begin(
     settings: PathSettings,
-    optimizer: optax.GradientTransformationExtraArgs,
+    search: optax.GradientTransformationExtraArgs,
     log_density: LogDensity,
     start: Float[Array, " n"],
 ) -> _Climb:
@@ -195,7 +203,8 @@ def _begin(
         position=start,
         value=value,
         grad=grad,
-        opt_state=optimizer.init(start),
+        direction=_steepest(grad),
+        search_state=search.init(start),
         pairs=pairs,
         normal=local_normal(start, -grad, pairs),
         elbo=jnp.asarray(-jnp.inf, value.dtype),
@@ -210,7 +219,7 @@ def _begin(
 
 def _move(
     settings: PathSettings,
-    optimizer: optax.GradientTransformationExtraArgs,
+    search: optax.GradientTransformationExtraArgs,
     log_density: LogDensity,
     climb: _Climb,
 ) -> _Climb:
@@ -219,9 +228,9 @@ def _move(
     def loss(position: Float[Array, " n"]) -> Float[Array, ""]:
         return -log_density(position)
 
-    updates, opt_state = optimizer.update(
-        climb.grad,
-        climb.opt_state,
+    updates, search_state = search.update(
+        climb.direction,
+        climb.search_state,
         climb.position,
         value=climb.value,
         grad=climb.grad,
@@ -230,7 +239,7 @@ def _move(
     position = optax.apply_updates(climb.position, updates)
     # The line search leaves the value and gradient of the point where it ended.
     value_and_grad = optax.value_and_grad_from_state(loss)
-    value, grad = value_and_grad(position, state=opt_state)
+    value, grad = value_and_grad(position, state=search_state)
     is_finite = _all_finite(value, grad)
     pairs = add_pair(climb.pairs, position - climb.position, grad - climb.grad)
     rounding = ROUNDING * jnp.finfo(value.dtype).eps
@@ -242,12 +251,17 @@ def _move(
         position=position,
         value=value,
         grad=grad,
-        opt_state=opt_state,
+        search_state=search_state,
         pairs=pairs,
         iteration=climb.iteration + 1,
         num_stalls=num_stalls,
         end=jnp.where(is_finite, end, PathEnd.NONFINITE),
     )
+
+
+def _steepest(grad: Float[Array, " n"]) -> Float[Array, " n"]:
+    """Returns the direction of a path that knows no curvature: at most of length 1."""
+    return -grad / jnp.maximum(jnp.linalg.norm(grad), 1.0)
 
 
 def _all_finite(value: Float[Array, ""], grad: Float[Array, " n"]) -> Bool[Array, ""]:
