@@ -71,9 +71,7 @@ def check_optimizer(owner: str, optimizer: Any) -> None:
         _refuse(owner, "optimizer", optimizer, words)
 
 
-def check_number(
-    owner: str, name: str, value: Any, words: str, minimum: float
-) -> None:
+def check_number(owner: str, name: str, value: Any, words: str, minimum: float) -> None:
     """Raises ValueError unless the value is a finite number of at least `minimum`."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not minimum <= value < math.inf:

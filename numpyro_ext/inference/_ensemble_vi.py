@@ -22,6 +22,7 @@ from .._checks import (
     check_positive_int,
 )
 from ._check import bad_arguments, refuse_params
+from ._displace import displace
 from ._early_stopping import EarlyStopping
 from ._engine import AbstractEngine
 from ._ensemble_checks import (
@@ -45,7 +46,6 @@ from ._vi_train import VIProgram, VITrained, train_guides
 
 OWNER = "EnsembleVI"
 PEAK_LEARNING_RATE = 0.1
-DECAY = 1e-3
 # Of the steps, this share at the end without a finite one is a failure.
 STUCK_SHARE = 0.1
 MAX_NAMED = 8
@@ -78,9 +78,9 @@ class EnsembleVI(AbstractEngine):
         num_steps: the most updates of a member.
         kl_weight: weight of the divergence from the prior.
         num_particles: draws of the guide at each step.
-        optimizer: any optax optimizer without a line search. None is Adam with a
-            learning rate that falls geometrically from 0.1 to 0.0001, for normal
-            guides in units of each coordinate's width under the prior.
+        optimizer: any optax optimizer. None is Adam with a learning rate that falls
+            from 0.1 to 0 by a half cosine over `num_steps`. The parameters of a
+            normal guide are in units of the law that it begins with.
         batch_size: rows of a mini-batch, drawn with replacement at each step, the same
             for all members; needs `ModelSpec(..., batch=...)`. None takes all rows.
         early_stopping: when a member stops by itself. The loss is minus the ELBO,
@@ -88,8 +88,12 @@ class EnsembleVI(AbstractEngine):
         num_samples: draws of each member.
         rank: columns of the factor of `low_rank`; None for about the square root of
             the number of coordinates.
+        num_climb_steps: the most iterations of the path that leads from each start to
+            where the guide begins: the law with the highest ELBO on it, as in
+            `Pathfinder`. With mini-batches, the path sees one of them. 0 begins with a
+            narrow law about the start.
         layout: how members share the machine, as in `EnsembleMAP`.
-        init_strategy: `prior` or `uniform`, as in `ModelSpec.init`: where guides begin.
+        init_strategy: `prior` or `uniform`, as in `ModelSpec.init`.
         progress: whether to show a bar over members.
 
     Raises:
@@ -110,6 +114,7 @@ class EnsembleVI(AbstractEngine):
     early_stopping: EarlyStopping | None = None
     num_samples: int = 1000
     rank: int | None = None
+    num_climb_steps: int = 50
     layout: Layout = "auto"
     init_strategy: StartStrategy = "prior"
     progress: bool = False
@@ -126,6 +131,8 @@ class EnsembleVI(AbstractEngine):
         check_choice(OWNER, "init_strategy", self.init_strategy, START_STRATEGIES)
         check_stopping(OWNER, self.early_stopping)
         check_optimizer(OWNER, self.optimizer)
+        name = "num_climb_steps"
+        check_positive_int(OWNER, name, self.num_climb_steps, minimum=0)
         _check_guide(self.guide)
 
     def run(
@@ -136,7 +143,7 @@ class EnsembleVI(AbstractEngine):
         Args:
             spec: the model with its data.
             key: random key; the same key gives the same result.
-            init: where guides begin: None for draws by `init_strategy`, values by site
+            init: where to start: None for draws by `init_strategy`, values by site
                 (one for all members, or a leading axis of members), or a `Fit`. A
                 guide function begins where its own `numpyro.param` says.
 
@@ -178,9 +185,10 @@ class EnsembleVI(AbstractEngine):
     def _starts(
         self, spec: ModelSpec, key: Key[Array, ""], init: InitLike
     ) -> PyTree[Array]:
-        if init is not None:
-            return given_positions(OWNER, spec, init, self.num_members)
         start_key = jax.random.fold_in(key, 0)
+        if init is not None:
+            given = given_positions(OWNER, spec, init, self.num_members)
+            return displace(spec, start_key, given) if self.num_climb_steps else given
         return spec.init(start_key, self.num_members, strategy=self.init_strategy)
 
     def _program(self) -> VIProgram:
@@ -197,7 +205,7 @@ class EnsembleVI(AbstractEngine):
             batch_size=self.batch_size,
             num_samples=self.num_samples,
             layout=self.layout,
-            in_units=self.optimizer is None,
+            num_climb_steps=self.num_climb_steps,
         )
 
 
@@ -219,11 +227,8 @@ class Account(NamedTuple):
 
 @functools.cache
 def default_optimizer(num_steps: int) -> optax.GradientTransformation:
-    """Returns Adam with a geometric decay, one object for each `num_steps`."""
-    # A posterior is narrower than its prior by an unknown factor. Each decade of
-    # learning rates gets its share of the steps, whichever is the right one.
-    schedule = optax.exponential_decay(PEAK_LEARNING_RATE, num_steps, DECAY)
-    return optax.adam(schedule)
+    """Returns Adam with a half-cosine schedule, one object for each `num_steps`."""
+    return optax.adam(optax.cosine_decay_schedule(PEAK_LEARNING_RATE, num_steps))
 
 
 def make_guide(guide: Any, rank: int | None) -> AbstractGuide:
@@ -326,7 +331,9 @@ def _status(
             f"steps, last finite at step {last_finite}"
         )
         return MemberStatus(Status.NONFINITE_VALUE, words)
-    words = f"ELBO {elbo:.2f} (standard error {elbo_error:.2g}), Pareto k {pareto_k:.2f}"
+    words = (
+        f"ELBO {elbo:.2f} (standard error {elbo_error:.2g}), Pareto k {pareto_k:.2f}"
+    )
     if num_left_out:
         words += f"; {num_left_out} steps left out, since they were not finite"
     if is_stopped:

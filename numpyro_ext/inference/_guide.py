@@ -7,6 +7,7 @@ import equinox as eqx
 from jaxtyping import Array, Float, Key, PyTree
 
 from ._model_spec import ModelSpec
+from ._path_normal import PathNormal
 
 
 class GuideDraw(NamedTuple):
@@ -44,20 +45,26 @@ class AbstractGuide(eqx.Module):
         self,
         spec: ModelSpec,
         key: Key[Array, ""],
-        position: PyTree[Array],
-        widths: PyTree[Array],
+        frame: PathNormal,
     ) -> PyTree[Array]:
-        """Returns parameters of a narrow law about a position, all unconstrained."""
-
-    @abc.abstractmethod
-    def units(self, params: PyTree[Array], widths: PyTree[Array]) -> PyTree[Array]:
-        """Returns the typical size of a change of each parameter."""
+        """Returns the parameters to begin with, all unconstrained."""
 
     @abc.abstractmethod
     def draw(
-        self, spec: ModelSpec, params: PyTree[Array], key: Key[Array, ""]
+        self,
+        spec: ModelSpec,
+        frame: PathNormal,
+        params: PyTree[Array],
+        key: Key[Array, ""],
     ) -> GuideDraw:
         """Draws a position; differentiable in the parameters, value and density.
 
         The density may leave out derivatives that are zero on average.
+
+        Args:
+            spec: the model with its data.
+            frame: a law near the posterior, the same from start to end: where the
+                guide begins, and the units of its parameters.
+            params: the parameters.
+            key: random key.
         """

@@ -5,26 +5,29 @@ from typing import ClassVar, Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
 from jax.scipy.linalg import cho_solve, solve_triangular
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Float, Key
 
+from ._flat import unravel_position
 from ._guide import AbstractGuide, GuideDraw
 from ._model_spec import ModelSpec
+from ._path_normal import PathNormal, draw, scale_log_det
 
 type NormalForm = Literal["mean_field", "full_rank", "low_rank"]
 NORMAL_FORMS = ("mean_field", "full_rank", "low_rank")
 
-# Standard deviation at the start, in units of the prior's width up to 1.
-START_SCALE = 0.1
+# Of the factor of `low_rank` at the start; at zero, its gradient is zero on average.
+START_FACTOR = 0.1
 
 
 class NormalGuide(AbstractGuide):
-    r"""The law of $z = \mu + d \circ v$, with $v$ standard normal, $(I + K) e$ or $e + F f$.
+    r"""A normal law, written in the coordinates of a frame.
 
-    `mean_field` has $v = e$; `full_rank` has $v = (I + K) e$ with $K$ strictly lower
-    triangular; `low_rank` has $v = e + F f$ with $F$ of few columns. All noise is
-    standard normal, and $\log d$ is the parameter.
+    $z = T(v)$ with $T$ the affine map of the frame, and $v = m + d \circ x$, where
+    `mean_field` has $x = e$; `full_rank` has $x = (I + K / \sqrt n) e$ with $K$ strictly
+    lower triangular; `low_rank` has $x = e + F f$ with $F$ of few columns. All noise
+    is standard normal; the parameters are $m$, $\log d$, and $K$ or $F$. The frame is
+    diagonal but for `full_rank`, so that it does not change the family.
 
     The gradient of a draw's density goes through the draw alone ("sticking the
     landing"): the derivative by the parameters is zero on average, and without it the
@@ -45,74 +48,69 @@ class NormalGuide(AbstractGuide):
         return self
 
     def start(
-        self,
-        spec: ModelSpec,
-        key: Key[Array, ""],
-        position: PyTree[Array],
-        widths: PyTree[Array],
+        self, spec: ModelSpec, key: Key[Array, ""], frame: PathNormal
     ) -> dict[str, Array]:
-        loc, _ = ravel_pytree(position)
-        width, _ = ravel_pytree(widths)
-        scale = START_SCALE * jnp.minimum(width, 1.0)
-        params = {"loc": loc, "log_scale": jnp.log(scale).astype(loc.dtype)}
+        zeros = jnp.zeros_like(frame.loc)
+        params = {"loc": zeros, "log_scale": zeros}
         if self.form == "full_rank":
-            params["factor"] = jnp.zeros((loc.size, loc.size), loc.dtype)
+            params["factor"] = jnp.zeros((zeros.size, zeros.size), zeros.dtype)
         elif self.form == "low_rank":
-            rank = self.rank or round(loc.size**0.5)
-            # Not zero, where the gradient of the factor is zero on average.
-            noise = jax.random.normal(key, (loc.size, rank), loc.dtype)
-            params["factor"] = START_SCALE * noise
+            rank = self.rank or round(zeros.size**0.5)
+            noise = jax.random.normal(key, (zeros.size, rank), zeros.dtype)
+            params["factor"] = START_FACTOR * noise
         return params
 
-    def units(
-        self, params: dict[str, Array], widths: PyTree[Array]
-    ) -> dict[str, Array]:
-        width, _ = ravel_pytree(widths)
-        ones = {name: jnp.ones((), x.dtype) for name, x in params.items()}
-        return ones | {"loc": width.astype(params["loc"].dtype)}
-
     def draw(
-        self, spec: ModelSpec, params: dict[str, Array], key: Key[Array, ""]
+        self,
+        spec: ModelSpec,
+        frame: PathNormal,
+        params: dict[str, Array],
+        key: Key[Array, ""],
     ) -> GuideDraw:
-        loc, scale = params["loc"], jnp.exp(params["log_scale"])
-        if self.form == "low_rank":
-            noise_key, factor_key = jax.random.split(key)
-            noise = jax.random.normal(noise_key, loc.shape, loc.dtype)
+        like = frame.loc
+        noise_key, factor_key = jax.random.split(key)
+        noise = jax.random.normal(noise_key, like.shape, like.dtype)
+        if self.form == "full_rank":
+            noise += _lower(params["factor"]) @ noise
+        elif self.form == "low_rank":
             factor = params["factor"]
-            noise += factor @ jax.random.normal(factor_key, factor.shape[1:], loc.dtype)
-        else:
-            noise = jax.random.normal(key, loc.shape, loc.dtype)
-            if self.form == "full_rank":
-                noise += jnp.tril(params["factor"], -1) @ noise
-        flat = loc + scale * noise
-        log_prob = self.log_prob(jax.lax.stop_gradient(params), flat)
-        return GuideDraw(_unravel(spec)(flat), log_prob)
+            noise += factor @ jax.random.normal(
+                factor_key, factor.shape[1:], like.dtype
+            )
+        inner = params["loc"] + jnp.exp(params["log_scale"]) * noise
+        frame = self.narrow(frame)
+        log_prob = self.log_prob(jax.lax.stop_gradient(params), inner)
+        position = unravel_position(spec)(draw(frame, inner))
+        return GuideDraw(position, log_prob - scale_log_det(frame))
+
+    def narrow(self, frame: PathNormal) -> PathNormal:
+        """Returns the frame without what would leave the family."""
+        if self.form == "full_rank":
+            return frame
+        return frame._replace(basis=frame.basis[:, :0], root=frame.root[:0, :0])
 
     def log_prob(
-        self, params: dict[str, Array], flat: Float[Array, " n"]
+        self, params: dict[str, Array], inner: Float[Array, " n"]
     ) -> Float[Array, ""]:
-        """Returns the log density at a flat position."""
-        white = (flat - params["loc"]) * jnp.exp(-params["log_scale"])
+        """Returns the log density in the coordinates of the frame."""
+        white = (inner - params["loc"]) * jnp.exp(-params["log_scale"])
         log_det = jnp.sum(params["log_scale"])
         square = jnp.vdot(white, white)
         if self.form == "full_rank":
-            lower = jnp.tril(params["factor"], -1)
+            lower = _lower(params["factor"])
             white = solve_triangular(lower, white, lower=True, unit_diagonal=True)
             square = jnp.vdot(white, white)
         elif self.form == "low_rank":
             # Woodbury's identity for the inverse of I + F F^T.
             factor = params["factor"]
-            inner = jnp.eye(factor.shape[1], dtype=flat.dtype) + factor.T @ factor
-            root = jnp.linalg.cholesky(inner)
+            gram = jnp.eye(factor.shape[1], dtype=inner.dtype) + factor.T @ factor
+            root = jnp.linalg.cholesky(gram)
             inside = factor.T @ white
             square -= jnp.vdot(inside, cho_solve((root, True), inside))
             log_det += jnp.sum(jnp.log(jnp.diag(root)))
-        return -0.5 * (square + flat.size * jnp.log(2 * jnp.pi)) - log_det
+        return -0.5 * (square + inner.size * jnp.log(2 * jnp.pi)) - log_det
 
 
-def _unravel(spec: ModelSpec):
-    prototype = jax.eval_shape(
-        lambda: spec.model.draw_start(jax.random.key(0), strategy="uniform")
-    )
-    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), prototype)
-    return ravel_pytree(zeros)[1]
+def _lower(factor: Float[Array, "n n"]) -> Float[Array, "n n"]:
+    """Scales the factor so that one step of all its entries is one step of a draw."""
+    return jnp.tril(factor, -1) / jnp.sqrt(len(factor)).astype(factor.dtype)

@@ -7,14 +7,16 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Key, PyTree
+from jaxtyping import Array, Key
 from numpyro import handlers
 from numpyro.infer import init_to_value
 from numpyro.infer.autoguide import AutoDelta, AutoGuide, AutoLaplaceApproximation
 
+from ._flat import unravel_position
 from ._guide import AbstractGuide, GuideDraw
 from ._model_spec import ModelSpec
 from ._numpyro_model import NumPyroModel
+from ._path_normal import PathNormal
 from ._site_messages import Message, coordinate_transform, scaled_log_prob
 
 # Guides that are no laws, and what does their work here.
@@ -35,7 +37,7 @@ class NumPyroGuide(AbstractGuide):
         if not isinstance(spec.model, NumPyroModel):
             raise ValueError(
                 f"The guide {_name(self.guide)} is one for NumPyro models, and this "
-                "spec is of a plain function. Write `guide=\"mean_field\"`, "
+                'spec is of a plain function. Write `guide="mean_field"`, '
                 '`"full_rank"` or `"low_rank"`.'
             )
         guide = self.guide
@@ -55,30 +57,25 @@ class NumPyroGuide(AbstractGuide):
         return bound
 
     def start(
-        self,
-        spec: ModelSpec,
-        key: Key[Array, ""],
-        position: PyTree[Array],
-        widths: PyTree[Array],
+        self, spec: ModelSpec, key: Key[Array, ""], frame: PathNormal
     ) -> dict[str, Array]:
         guide = self.guide
         if isinstance(guide, AutoGuide):
-            values = spec.constrain(position)
-            guide = _forget(guide, init_to_value(values=values))
+            position = unravel_position(spec)(frame.loc)
+            guide = _forget(guide, init_to_value(values=spec.constrain(position)))
         sites = NumPyroGuide(guide)._trace(spec, {}, key)
         return {
-            name: coordinate_transform(site).inv(jnp.asarray(site["value"]))
+            name: jax.tree.map(coordinate_transform(site).inv, site["value"])
             for name, site in sites.items()
             if site["type"] == "param"
         }
 
-    def units(
-        self, params: dict[str, Array], widths: PyTree[Array]
-    ) -> dict[str, Array]:
-        return {name: jnp.ones((), x.dtype) for name, x in params.items()}
-
     def draw(
-        self, spec: ModelSpec, params: dict[str, Array], key: Key[Array, ""]
+        self,
+        spec: ModelSpec,
+        frame: PathNormal,
+        params: dict[str, Array],
+        key: Key[Array, ""],
     ) -> GuideDraw:
         sites = self._trace(spec, params, key)
         log_probs = [
@@ -95,7 +92,8 @@ class NumPyroGuide(AbstractGuide):
         def place(site: Message) -> Any:
             if site["type"] != "param" or site["name"] not in params:
                 return None
-            return coordinate_transform(site)(params[site["name"]])
+            # The weights of a flow are one site with a pytree.
+            return jax.tree.map(coordinate_transform(site), params[site["name"]])
 
         placed = handlers.substitute(self.guide, substitute_fn=place)
         model = spec.model

@@ -142,7 +142,11 @@ def log_prob(normal: PathNormal, value: Float[Array, " n"]) -> Float[Array, ""]:
 
 def noise_log_prob(normal: PathNormal, noise: Float[Array, " n"]) -> Float[Array, ""]:
     """Returns the log density of the law at the draw that noise gives."""
-    log_det = jnp.sum(jnp.log(normal.scale)) + jnp.sum(jnp.log(jnp.diag(normal.root)))
-    return (
-        -0.5 * jnp.vdot(noise, noise) - 0.5 * noise.size * jnp.log(2 * jnp.pi) - log_det
-    )
+    square = jnp.vdot(noise, noise) + noise.size * jnp.log(2 * jnp.pi)
+    return -0.5 * square - scale_log_det(normal)
+
+
+def scale_log_det(normal: PathNormal) -> Float[Array, ""]:
+    """Returns the log determinant of the map from noise to draws."""
+    root = jnp.sum(jnp.log(jnp.diag(normal.root)))
+    return jnp.sum(jnp.log(normal.scale)) + root

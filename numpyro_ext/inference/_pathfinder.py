@@ -19,8 +19,10 @@ from .._checks import (
 )
 from ._check import bad_arguments, refuse_params
 from ._data import num_bytes
+from ._displace import displace
 from ._engine import AbstractEngine
 from ._fit import Fit
+from ._flat import unravel_position
 from ._independent import MAX_PARETO_K, independent_fit, weigh
 from ._init_values import InitLike, given_positions
 from ._model_spec import ModelSpec
@@ -29,10 +31,6 @@ from ._path_normal import PathNormal, log_prob
 from ._shards import run_shards, shards
 from ._starts import START_STRATEGIES, StartStrategy
 from ._status import MemberStatus, Status
-from ._widths import prior_widths
-
-# In units of the prior's width, or of 1 if that is less.
-DISPLACEMENT = 0.1
 
 
 class Pathfinder(AbstractEngine):
@@ -99,7 +97,9 @@ class Pathfinder(AbstractEngine):
         ):
             check_positive_int("Pathfinder", name, getattr(self, name))
         check_open_interval("Pathfinder", "tolerance", self.tolerance, 0.0, 1.0)
-        check_choice("Pathfinder", "init_strategy", self.init_strategy, START_STRATEGIES)
+        check_choice(
+            "Pathfinder", "init_strategy", self.init_strategy, START_STRATEGIES
+        )
 
     def run(
         self, spec: ModelSpec, key: Key[Array, ""], *, init: InitLike = None
@@ -167,7 +167,7 @@ class Pathfinder(AbstractEngine):
         if init is None:
             return spec.init(key, self.num_paths, strategy=self.init_strategy)
         given = given_positions("Pathfinder", spec, init, self.num_paths)
-        return _displace(spec, key, given)
+        return displace(spec, key, given)
 
 
 class Pool(NamedTuple):
@@ -203,7 +203,7 @@ def _follow_paths(
     starts: PyTree[Array],
 ) -> Path:
     """Follows paths one after another; all together on an accelerator."""
-    _, unravel = ravel_pytree(jax.tree.map(lambda leaf: leaf[0], starts))
+    unravel = unravel_position(spec)
     flat = jax.vmap(lambda start: ravel_pytree(start)[0])(starts)
     shared_bytes = num_bytes((spec.model.args, spec.model.kwargs))
 
@@ -226,31 +226,7 @@ def _follow_paths(
 
 
 @eqx.filter_jit
-def _displace(
-    spec: ModelSpec, key: Key[Array, ""], positions: PyTree[Array]
-) -> PyTree[Array]:
-    """Moves each start a little, unless the density is not finite there."""
-    widths, _ = ravel_pytree(prior_widths(spec, jax.random.fold_in(key, 0)))
-    num_paths = jax.tree.leaves(positions)[0].shape[0]
-
-    def move(key: Key[Array, ""], position: PyTree[Array]) -> PyTree[Array]:
-        flat, unravel = ravel_pytree(position)
-        noise = jax.random.normal(key, flat.shape, flat.dtype)
-        moved = unravel(flat + DISPLACEMENT * jnp.minimum(widths, 1.0) * noise)
-        value, grad = jax.value_and_grad(spec.log_density)(moved)
-        is_finite = jnp.isfinite(value + jnp.sum(ravel_pytree(grad)[0]))
-        return jax.tree.map(
-            lambda new, old: jnp.where(is_finite, new, old), moved, position
-        )
-
-    keys = jax.random.split(jax.random.fold_in(key, 1), num_paths)
-    return jax.vmap(move)(keys, positions)
-
-
-@eqx.filter_jit
-def _pool(
-    spec: ModelSpec, key: Key[Array, ""], paths: Path, num_samples: int
-) -> Pool:
+def _pool(spec: ModelSpec, key: Key[Array, ""], paths: Path, num_samples: int) -> Pool:
     """Weighs the draws of all paths against their mixture, and resamples them."""
     num_paths, num_draws, _ = paths.draws.shape
     is_usable = jnp.isfinite(paths.elbo)
@@ -260,12 +236,6 @@ def _pool(
     weighed = weigh(log_ratios)
     weights = jnp.exp(weighed.log_weights)
     chosen = _resample(key, weights.reshape(-1), num_samples)
-    prototype = jax.eval_shape(
-        lambda: spec.model.draw_start(jax.random.key(0), strategy="uniform")
-    )
-    _, unravel = ravel_pytree(
-        jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), prototype)
-    )
     kept = paths.draws.reshape(num_paths * num_draws, -1)[chosen]
     squares = jnp.sum(jnp.square(weights))
     # Paths that failed have no draws in the mean.
@@ -273,7 +243,9 @@ def _pool(
     num_usable = share * weights.size
     error = jnp.sqrt(jnp.maximum(squares - 1.0 / num_usable, 0.0))
     return Pool(
-        positions=jax.tree.map(lambda leaf: leaf[None], jax.vmap(unravel)(kept)),
+        positions=jax.tree.map(
+            lambda leaf: leaf[None], jax.vmap(unravel_position(spec))(kept)
+        ),
         log_density=paths.log_density.reshape(-1)[chosen][None],
         path=(chosen // num_draws)[None],
         path_weight=jnp.sum(weights, axis=1),
@@ -327,9 +299,7 @@ def _judge(spec: ModelSpec, paths: Path) -> tuple[MemberStatus, ...]:
     Raises:
         InitializationError: if no path has a law with a finite ELBO.
     """
-    scalars = jax.device_get(
-        (paths.elbo, paths.best, paths.num_iterations, paths.end)
-    )
+    scalars = jax.device_get((paths.elbo, paths.best, paths.num_iterations, paths.end))
     status = tuple(
         _status(path, *(column.item() for column in columns))
         for path, columns in enumerate(zip(*scalars, strict=True))

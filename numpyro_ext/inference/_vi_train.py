@@ -1,11 +1,14 @@
 """The compiled program of variational inference: every member's whole optimisation."""
 
+import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from ._data import num_bytes
@@ -19,10 +22,19 @@ from ._layout import (
     map_groups,
 )
 from ._model_spec import ModelSpec
+from ._path import PathSettings, follow_path
+from ._path_normal import PathNormal
 from ._widths import prior_widths
 
 # Draws that are evaluated together at the end.
 DRAW_CHUNK = 64
+# Of the path that leads to where a guide begins.
+HISTORY_SIZE, NUM_ELBO_DRAWS, CLIMB_TOLERANCE = 6, 5, 1e-8
+# Standard deviation of a guide that begins without a path, in units of the prior's
+# width up to 1.
+START_SCALE = 0.1
+
+type GuideLoss = Callable[[PyTree[Array], Key[Array, ""]], Float[Array, ""]]
 
 
 class VIProgram(eqx.Module):
@@ -38,7 +50,7 @@ class VIProgram(eqx.Module):
         batch_size: rows of a mini-batch; None for all rows.
         num_samples: draws of each member at the end.
         layout: how members share the machine.
-        in_units: whether updates are in the guide's units.
+        num_climb_steps: iterations of the path that leads to where a guide begins.
     """
 
     guide: AbstractGuide
@@ -50,7 +62,7 @@ class VIProgram(eqx.Module):
     batch_size: int | None = eqx.field(static=True)
     num_samples: int = eqx.field(static=True)
     layout: Layout = eqx.field(static=True)
-    in_units: bool = eqx.field(static=True)
+    num_climb_steps: int = eqx.field(static=True)
 
 
 class VIMember(NamedTuple):
@@ -110,7 +122,6 @@ class _Run(NamedTuple):
     guide: AbstractGuide
     spec: ModelSpec
     batch_key: Key[Array, ""]
-    widths: PyTree[Array]
 
 
 @eqx.filter_jit
@@ -131,49 +142,86 @@ def train_guides(
         starts: a position for each member, where its guide begins.
     """
     widths_key, batch_key, member_key = jax.random.split(key, 3)
-    guide = program.guide.bind(spec)
-    run = _Run(program, guide, spec, batch_key, prior_widths(spec, widths_key))
+    run = _Run(program, program.guide.bind(spec), spec, batch_key)
+    widths, _ = ravel_pytree(prior_widths(spec, widths_key))
     keys = jax.vmap(lambda number: jax.random.fold_in(member_key, number))(numbers)
+    frames = jax.lax.map(
+        lambda member: _make_frame(run, widths, *member), (keys, starts)
+    )
     num_members = len(numbers)
-    size = _choose_group(run, jax.tree.map(lambda leaf: leaf[0], starts), num_members)
+    size = _choose_group(run, jax.tree.map(lambda leaf: leaf[0], frames), num_members)
 
-    def train(members: tuple[Key[Array, "..."], PyTree[Array]]) -> VITrained:
+    def train(members: tuple[Key[Array, "..."], PathNormal]) -> VITrained:
         return _train_group(run, size, *members)
 
-    return map_groups(train, (keys, starts), num_members=num_members, size=size)
+    return map_groups(train, (keys, frames), num_members=num_members, size=size)
 
 
-def _choose_group(run: _Run, start: PyTree[Array], num_members: int) -> int:
+def _make_frame(
+    run: _Run,
+    widths: Float[Array, " n"],
+    key: Key[Array, ""],
+    start: PyTree[Array],
+) -> PathNormal:
+    """Returns the law that a guide begins with: the best one on a path, as a rule.
+
+    Without a path, or where no law on it has a finite ELBO, it is a narrow one about
+    the start.
+    """
+    program, spec = run.program, _spec_at(run, run.program.num_steps)
+    flat, unravel = ravel_pytree(start)
+    scale = START_SCALE * jnp.minimum(widths, 1.0).astype(flat.dtype)
+    if not program.num_climb_steps:
+        nothing = jnp.zeros((flat.size, 0), flat.dtype)
+        return PathNormal(flat, scale, nothing, nothing[:0])
+    path = follow_path(
+        PathSettings(
+            max_iterations=program.num_climb_steps,
+            history_size=HISTORY_SIZE,
+            num_elbo_draws=NUM_ELBO_DRAWS,
+            num_draws=1,
+            tolerance=CLIMB_TOLERANCE,
+        ),
+        lambda z: spec.log_density(unravel(z)),
+        jax.random.fold_in(key, program.num_steps + 3),
+        flat,
+        shared_bytes=num_bytes((spec.model.args, spec.model.kwargs)),
+    )
+    rank = path.normal.root.shape[0]
+    root = jnp.eye(rank, dtype=flat.dtype)
+    narrow = PathNormal(flat, scale, jnp.zeros_like(path.normal.basis), root)
+    return jax.tree.map(
+        lambda best, other: jnp.where(jnp.isfinite(path.elbo), best, other),
+        path.normal,
+        narrow,
+    )
+
+
+def _choose_group(run: _Run, frame: PathNormal, num_members: int) -> int:
     program = run.program
     is_cpu = jax.default_backend() == "cpu"
     # No member should wait for the early stopping of another.
     if program.layout == "auto" and program.early_stopping is not None and is_cpu:
         return 1
     key = jax.random.key(0)
-    params = run.guide.start(run.spec, key, start, run.widths)
-    loss = _loss(run, jnp.asarray(0))
+    params = run.guide.start(run.spec, key, frame)
+    loss = _loss(run, frame, jnp.asarray(0))
     step_bytes = intermediate_bytes(jax.value_and_grad(loss), params, key)
     model = run.spec.model
     shared = 0 if program.batch_size else num_bytes((model.args, model.kwargs))
     return group_size(program.layout, num_members, step_bytes, shared)
 
 
-def _loss(run: _Run, step: Int[Array, ""]):
+def _loss(run: _Run, frame: PathNormal, step: Int[Array, ""]) -> GuideLoss:
     r"""Returns minus the estimate of the weighted ELBO at a step.
 
     $E_q[\log p(y \mid z)] - w\,\mathrm{KL}(q \,\|\, p(z))$: the Jacobian is part of
     the prior of $z$, so the weight falls on it, and not on the likelihood.
     """
-    program, guide, spec = run.program, run.guide, run.spec
-    if program.batch_size is not None:
-        num_rows = spec._require_batch().num_rows
-        # The same rows for all members, so that their losses can be compared.
-        rows_key = jax.random.fold_in(run.batch_key, step)
-        shape = (program.batch_size,)
-        spec = spec.minibatch(jax.random.randint(rows_key, shape, 0, num_rows))
+    program, guide, spec = run.program, run.guide, _spec_at(run, step)
 
     def particle(params: PyTree[Array], key: Key[Array, ""]) -> Float[Array, ""]:
-        position, log_prob = guide.draw(spec, params, key)
+        position, log_prob = guide.draw(spec, frame, params, key)
         parts = spec.parts(position)
         log_prior = parts.log_prior - log_prob
         if guide.is_unconstrained:
@@ -189,29 +237,29 @@ def _loss(run: _Run, step: Int[Array, ""]):
     return loss
 
 
+def _spec_at(run: _Run, step: Int[Array, ""] | int) -> ModelSpec:
+    """Returns the spec on all rows, or on those of a step, the same for all members."""
+    if run.program.batch_size is None:
+        return run.spec
+    rows_key = jax.random.fold_in(run.batch_key, step)
+    num_rows = run.spec._require_batch().num_rows
+    shape = (run.program.batch_size,)
+    return run.spec.minibatch(jax.random.randint(rows_key, shape, 0, num_rows))
+
+
 def _train_group(
-    run: _Run, size: int, keys: Key[Array, "..."], starts: PyTree[Array]
+    run: _Run, size: int, keys: Key[Array, "..."], frames: PathNormal
 ) -> VITrained:
     """Steps a group of members together until all have stopped."""
     program = run.program
 
-    def start(key: Key[Array, ""], position: PyTree[Array]) -> VIMember:
-        return _start_member(run, key, position)
-
-    def advance(
-        key: Key[Array, ""], member: VIMember, step: Int[Array, ""]
-    ) -> tuple[VIMember, Float[Array, ""]]:
-        return _step_member(run, key, member, step)
-
-    def finish(
-        key: Key[Array, ""], member: VIMember, elbos: Float[Array, " steps"]
-    ) -> VITrained:
-        return _finish_member(run, key, member, elbos)
-
+    start = functools.partial(_start_member, run)
+    advance = functools.partial(_step_member, run)
+    finish = functools.partial(_finish_member, run)
     if size > 1:
-        start, finish = jax.vmap(start), jax.vmap(finish, in_axes=(0, 0, 1))
+        start, finish = jax.vmap(start), jax.vmap(finish, in_axes=(0, 0, 0, 1))
         # The rows of a mini-batch are then read once for the whole group.
-        advance = jax.vmap(advance, in_axes=(0, 0, None))
+        advance = jax.vmap(advance, in_axes=(0, 0, 0, None))
 
     def is_on(carry: tuple[Int[Array, ""], VIMember, Array]) -> Bool[Array, ""]:
         step, members, _ = carry
@@ -221,28 +269,25 @@ def _train_group(
         carry: tuple[Int[Array, ""], VIMember, Array],
     ) -> tuple[Int[Array, ""], VIMember, Array]:
         step, members, elbos = carry
-        members, elbo = advance(keys, members, step)
+        members, elbo = advance(keys, frames, members, step)
         elbos = jax.lax.dynamic_update_index_in_dim(elbos, elbo, step, 0)
         return step + 1, members, elbos
 
-    members = start(keys, starts)
-    dtype = jax.tree.leaves(starts)[0].dtype
+    members = start(keys, frames)
+    dtype = frames.loc.dtype
     shape = (program.num_steps, *members.is_done.shape)
     elbos = jnp.full(shape, jnp.nan, dtype)
     _, members, elbos = jax.lax.while_loop(
         is_on, body, (jnp.zeros((), jnp.int32), members, elbos)
     )
-    return finish(keys, members, elbos)
+    return finish(keys, frames, members, elbos)
 
 
-def _start_member(
-    run: _Run, key: Key[Array, ""], position: PyTree[Array]
-) -> VIMember:
-    params = run.guide.start(
-        run.spec, jax.random.fold_in(key, run.program.num_steps), position, run.widths
-    )
+def _start_member(run: _Run, key: Key[Array, ""], frame: PathNormal) -> VIMember:
+    start_key = jax.random.fold_in(key, run.program.num_steps)
+    params = run.guide.start(run.spec, start_key, frame)
     stopping = run.program.early_stopping
-    dtype = jax.tree.leaves(position)[0].dtype
+    dtype = frame.loc.dtype
     zero = jnp.zeros((), jnp.int32)
     return VIMember(
         params=params,
@@ -257,11 +302,15 @@ def _start_member(
 
 
 def _step_member(
-    run: _Run, key: Key[Array, ""], member: VIMember, step: Int[Array, ""]
+    run: _Run,
+    key: Key[Array, ""],
+    frame: PathNormal,
+    member: VIMember,
+    step: Int[Array, ""],
 ) -> tuple[VIMember, Float[Array, ""]]:
     """Makes one update, unless it is not finite; returns the ELBO before it."""
     program = run.program
-    loss = _loss(run, step)
+    loss = _loss(run, frame, step)
     step_key = jax.random.fold_in(key, step)
     value, grad = jax.value_and_grad(loss)(member.params, step_key)
     updates, opt_state = optax.with_extra_args_support(program.optimizer).update(
@@ -272,9 +321,6 @@ def _step_member(
         grad=grad,
         value_fn=lambda params: loss(params, step_key),
     )
-    if program.in_units:
-        units = run.guide.units(member.params, run.widths)
-        updates = jax.tree.map(jnp.multiply, updates, units)
     marks = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves((value, grad))]
     is_finite = jnp.all(jnp.stack(marks))
     # Without a barrier, XLA computes the scalar again in the loop over each leaf.
@@ -284,7 +330,7 @@ def _step_member(
         (optax.apply_updates(member.params, updates), opt_state),
         (member.params, member.opt_state),
     )
-    watch, kept, stops = _judge(run, key, member, value, step)
+    watch, kept, stops = _judge(run, key, frame, member, value, step)
     num = (~member.is_done).astype(jnp.int32)
     new = VIMember(
         params=params,
@@ -302,6 +348,7 @@ def _step_member(
 def _judge(
     run: _Run,
     key: Key[Array, ""],
+    frame: PathNormal,
     member: VIMember,
     value: Float[Array, ""],
     step: Int[Array, ""],
@@ -317,7 +364,7 @@ def _judge(
     def check(watch: Watch) -> tuple[Watch, Bool[Array, ""], Bool[Array, ""]]:
         loss = watch.total / every
         if stopping.held_out is not None:
-            loss = _held_out_loss(run, stopping.held_out, key, member.params)
+            loss = _held_out_loss(run, stopping.held_out, key, frame, member.params)
         return look(stopping, watch, loss.astype(value.dtype), step)
 
     def pass_by(watch: Watch) -> tuple[Watch, Bool[Array, ""], Bool[Array, ""]]:
@@ -335,12 +382,16 @@ def _judge(
 
 
 def _held_out_loss(
-    run: _Run, held_out: ModelSpec, key: Key[Array, ""], params: PyTree[Array]
+    run: _Run,
+    held_out: ModelSpec,
+    key: Key[Array, ""],
+    frame: PathNormal,
+    params: PyTree[Array],
 ) -> Float[Array, ""]:
     """Returns minus the mean log likelihood of data that training does not see."""
 
     def particle(key: Key[Array, ""]) -> Float[Array, ""]:
-        position = run.guide.draw(run.spec, params, key).position
+        position = run.guide.draw(run.spec, frame, params, key).position
         return -held_out.parts(position).log_likelihood
 
     # The same noise at each look: parameters are compared by paired draws.
@@ -350,14 +401,18 @@ def _held_out_loss(
 
 
 def _finish_member(
-    run: _Run, key: Key[Array, ""], member: VIMember, elbos: Float[Array, " steps"]
+    run: _Run,
+    key: Key[Array, ""],
+    frame: PathNormal,
+    member: VIMember,
+    elbos: Float[Array, " steps"],
 ) -> VITrained:
     """Draws from the guide that was kept, and weighs it against the posterior."""
     guide, spec, num = run.guide, run.spec, run.program.num_samples
     params = member.params if member.kept is None else member.kept
 
     def one(key: Key[Array, ""]) -> tuple[PyTree[Array], Array, Array]:
-        position, log_prob = guide.draw(spec, params, key)
+        position, log_prob = guide.draw(spec, frame, params, key)
         parts = spec.parts(position)
         log_density = parts.weigh(jacobian=True)
         target = log_density if guide.is_unconstrained else parts.weigh(jacobian=False)
