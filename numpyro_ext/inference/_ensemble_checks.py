@@ -1,7 +1,7 @@
 """What the settings of an ensemble may be."""
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import optax
 
@@ -47,7 +47,7 @@ def check_layout(owner: str, layout: Any, num_members: int) -> None:
     """Raises ValueError unless groups of members can be laid out so."""
     if isinstance(layout, str) and layout in ("auto", "vmap", "map"):
         return
-    if isinstance(layout, bool) or not isinstance(layout, int) or layout < 1:
+    if not isinstance(layout, int) or isinstance(layout, bool) or layout < 1:
         _refuse(owner, "layout", layout, '"auto", "vmap", "map" or a number of members')
     if num_members % layout:
         raise ValueError(
@@ -78,5 +78,5 @@ def check_number(owner: str, name: str, value: Any, words: str, minimum: float) 
         _refuse(owner, name, value, words)
 
 
-def _refuse(owner: str, name: str, value: Any, words: str) -> None:
+def _refuse(owner: str, name: str, value: Any, words: str) -> NoReturn:
     raise ValueError(f"`{owner}({name}={value!r:.60})`: `{name}` must be {words}.")

@@ -4,7 +4,7 @@ import functools
 import math
 import time
 import warnings
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import equinox as eqx
 import jax
@@ -38,7 +38,7 @@ from ._independent import independent_fit, weigh
 from ._init_values import InitLike, given_positions
 from ._layout import Layout
 from ._model_spec import ModelSpec
-from ._normal_guides import NORMAL_FORMS, NormalGuide
+from ._normal_guides import NORMAL_FORMS, NormalForm, NormalGuide
 from ._shards import run_shards, shards
 from ._starts import START_STRATEGIES, StartStrategy
 from ._status import MemberStatus, Status
@@ -161,7 +161,7 @@ class EnsembleVI(AbstractEngine):
         trained = run_shards(
             OWNER,
             lambda group: train_guides(program, spec, train_key, *group),
-            (np.arange(self.num_members, dtype=np.uint32), starts),
+            (jnp.arange(self.num_members, dtype=jnp.uint32), starts),
             shards(self.num_members, self.layout, progress=self.progress),
             unit="member",
             progress=self.progress,
@@ -234,7 +234,7 @@ def default_optimizer(num_steps: int) -> optax.GradientTransformation:
 def make_guide(guide: Any, rank: int | None) -> AbstractGuide:
     """Returns the guide that a setting names."""
     if isinstance(guide, str):
-        return NormalGuide(guide, rank)
+        return NormalGuide(cast(NormalForm, guide), rank)
     from ._numpyro_guide import NumPyroGuide
 
     return NumPyroGuide(guide)
@@ -245,8 +245,8 @@ def _check_guide(guide: Any) -> None:
         check_choice(OWNER, "guide", guide, NORMAL_FORMS)
     elif not callable(guide):
         raise ValueError(
-            f"`{OWNER}(guide={guide!r:.60})`: `guide` must be one of {NORMAL_FORMS}, an "
-            "`AutoGuide` of NumPyro, or a guide function."
+            f"`{OWNER}(guide={guide!r:.60})`: `guide` must be one of {NORMAL_FORMS}, "
+            "an `AutoGuide` of NumPyro, or a guide function."
         )
 
 

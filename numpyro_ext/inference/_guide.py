@@ -15,7 +15,7 @@ class GuideDraw(NamedTuple):
 
     Attributes:
         position: the unconstrained point.
-        log_prob: its log density under the guide, by `AbstractGuide.is_unconstrained`.
+        log_prob: its log density under the guide, by its `is_unconstrained`.
     """
 
     position: PyTree[Array]
@@ -23,14 +23,15 @@ class GuideDraw(NamedTuple):
 
 
 class AbstractGuide(eqx.Module):
-    """A family of laws over the positions of a spec; pure, and for one member.
+    """A family of laws over the positions of a spec; pure, and for one member."""
 
-    Attributes:
-        is_unconstrained: whether log densities are those of unconstrained positions;
-            else of the values at the sites, without log |Jacobian|.
-    """
+    @property
+    @abc.abstractmethod
+    def is_unconstrained(self) -> bool:
+        """Whether log densities are those of unconstrained positions.
 
-    is_unconstrained: eqx.AbstractClassVar[bool]
+        Else they are of the values at the sites, without log |Jacobian|.
+        """
 
     @abc.abstractmethod
     def bind(self, spec: ModelSpec) -> "AbstractGuide":

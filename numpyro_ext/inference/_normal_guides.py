@@ -1,6 +1,6 @@
 """Normal laws of the unconstrained position, from independent to full covariance."""
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 import equinox as eqx
 import jax
@@ -24,10 +24,10 @@ class NormalGuide(AbstractGuide):
     r"""A normal law, written in the coordinates of a frame.
 
     $z = T(v)$ with $T$ the affine map of the frame, and $v = m + d \circ x$, where
-    `mean_field` has $x = e$; `full_rank` has $x = (I + K / \sqrt n) e$ with $K$ strictly
-    lower triangular; `low_rank` has $x = e + F f$ with $F$ of few columns. All noise
-    is standard normal; the parameters are $m$, $\log d$, and $K$ or $F$. The frame is
-    diagonal but for `full_rank`, so that it does not change the family.
+    `mean_field` has $x = e$; `full_rank` has $x = (I + K / \sqrt n) e$ with $K$
+    strictly lower triangular; `low_rank` has $x = e + F f$ with $F$ of few columns.
+    All noise is standard normal; the parameters are $m$, $\log d$, and $K$ or $F$.
+    The frame is diagonal but for `full_rank`, so that it does not change the family.
 
     The gradient of a draw's density goes through the draw alone ("sticking the
     landing"): the derivative by the parameters is zero on average, and without it the
@@ -42,7 +42,10 @@ class NormalGuide(AbstractGuide):
 
     form: NormalForm = eqx.field(static=True)
     rank: int | None = eqx.field(static=True, default=None)
-    is_unconstrained: ClassVar[bool] = True
+
+    @property
+    def is_unconstrained(self) -> bool:
+        return True
 
     def bind(self, spec: ModelSpec) -> "NormalGuide":
         return self

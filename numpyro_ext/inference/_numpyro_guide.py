@@ -2,9 +2,8 @@
 
 import copy
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
@@ -31,7 +30,10 @@ class NumPyroGuide(AbstractGuide):
     """
 
     guide: Callable[..., Any]
-    is_unconstrained: ClassVar[bool] = False
+
+    @property
+    def is_unconstrained(self) -> bool:
+        return False
 
     def bind(self, spec: ModelSpec) -> "NumPyroGuide":
         if not isinstance(spec.model, NumPyroModel):
@@ -126,7 +128,7 @@ def _check_sites(spec: ModelSpec, guide: Any, sites: dict[str, Message]) -> None
     if missing:
         raise ValueError(
             f"The guide {_name(guide)} does not draw the sites {missing}; it draws "
-            f"{sorted(drawn)}. Add a `numpyro.sample` for each latent site of the model."
+            f"{sorted(drawn)}. Add a `numpyro.sample` for each latent site."
         )
     for name, site in drawn.items():
         is_extra = name not in spec.sites.coordinates

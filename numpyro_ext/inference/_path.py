@@ -236,10 +236,10 @@ def _move(
         grad=climb.grad,
         value_fn=loss,
     )
-    position = optax.apply_updates(climb.position, updates)
+    position = climb.position + jnp.asarray(updates)
     # The line search leaves the value and gradient of the point where it ended.
     value_and_grad = optax.value_and_grad_from_state(loss)
-    value, grad = value_and_grad(position, state=search_state)
+    value, grad = map(jnp.asarray, value_and_grad(position, state=search_state))
     is_finite = _all_finite(value, grad)
     pairs = add_pair(climb.pairs, position - climb.position, grad - climb.grad)
     rounding = ROUNDING * jnp.finfo(value.dtype).eps

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree, UInt
 
 from .._checks import (
     InitializationError,
@@ -133,7 +133,7 @@ class Pathfinder(AbstractEngine):
         paths = run_shards(
             "Pathfinder",
             lambda group: _follow_paths(settings, spec, path_key, *group),
-            (np.arange(self.num_paths, dtype=np.uint32), starts),
+            (jnp.arange(self.num_paths, dtype=jnp.uint32), starts),
             shards(self.num_paths, "auto", progress=self.progress),
             unit="path",
             progress=self.progress,
@@ -199,7 +199,7 @@ def _follow_paths(
     settings: PathSettings,
     spec: ModelSpec,
     key: Key[Array, ""],
-    numbers: Int[Array, " paths"],
+    numbers: UInt[Array, " paths"],
     starts: PyTree[Array],
 ) -> Path:
     """Follows paths one after another; all together on an accelerator."""
@@ -210,7 +210,7 @@ def _follow_paths(
     def log_density(position: Float[Array, " n"]) -> Float[Array, ""]:
         return spec.log_density(unravel(position))
 
-    def follow(member: tuple[Int[Array, ""], Float[Array, " n"]]) -> Path:
+    def follow(member: tuple[UInt[Array, ""], Float[Array, " n"]]) -> Path:
         number, start = member
         return follow_path(
             settings,

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree, UInt
 
 from ._data import num_bytes
 from ._early_stopping import EarlyStopping, Watch, look, start_watch
@@ -129,7 +129,7 @@ def train_guides(
     program: VIProgram,
     spec: ModelSpec,
     key: Key[Array, ""],
-    numbers: Int[Array, " members"],
+    numbers: UInt[Array, " members"],
     starts: PyTree[Array],
 ) -> VITrained:
     """Fits the guide of each member; data, starts and `kl_weight` are arguments.

@@ -12,7 +12,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import numpyro_ext
-from numpyro_ext.inference import NUTS, EnsembleMAP, Fit
+from numpyro_ext.inference import NUTS, EnsembleMAP, EnsembleVI, Fit, Pathfinder
 
 from .targets import TARGETS
 
@@ -20,6 +20,9 @@ from .targets import TARGETS
 ENGINES = {
     "NUTS": (NUTS(num_warmup=300, num_samples=1000, num_chains=2), 0.3),
     "EnsembleMAP": (EnsembleMAP(num_members=4, jacobian=True), None),
+    # Less than the share of the draws that resampling keeps apart.
+    "Pathfinder": (Pathfinder(num_paths=8), 0.8),
+    "EnsembleVI": (EnsembleVI("full_rank", num_members=4, num_samples=500), 1.0),
 }
 TARGET_NAMES = sorted(TARGETS)
 # Of the standard normal law; at this many comparisons a right engine passes.
