@@ -27,10 +27,12 @@ if TYPE_CHECKING:
     from .inference import EarlyStopping as EarlyStopping
     from .inference import EnsembleMAP as EnsembleMAP
     from .inference import EnsembleState as EnsembleState
+    from .inference import EnsembleVI as EnsembleVI
     from .inference import Fit as Fit
     from .inference import Laplace as Laplace
     from .inference import ModelSpec as ModelSpec
     from .inference import NestedSampler as NestedSampler
+    from .inference import Pathfinder as Pathfinder
     from .inference import compare as compare
     from .inference import ensemble_init as ensemble_init
     from .inference import ensemble_loss as ensemble_loss
@@ -47,12 +49,14 @@ __all__ = [
     "EarlyStopping",
     "EnsembleMAP",
     "EnsembleState",
+    "EnsembleVI",
     "Fit",
     "InitializationError",
     "Laplace",
     "ModelSpec",
-    "compare",
     "NestedSampler",
+    "Pathfinder",
+    "compare",
     "datasets",
     "diagnostics",
     "distributions",

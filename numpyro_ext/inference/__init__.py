@@ -11,6 +11,7 @@ from ._ensemble import ensemble_loss as ensemble_loss
 from ._ensemble import ensemble_predict as ensemble_predict
 from ._ensemble import ensemble_step as ensemble_step
 from ._ensemble_map import EnsembleMAP as EnsembleMAP
+from ._ensemble_vi import EnsembleVI as EnsembleVI
 from ._fit import Fit as Fit
 from ._init_values import InitLike as InitLike
 from ._init_values import starting_positions as starting_positions
@@ -23,6 +24,7 @@ from ._modes import modes as modes
 from ._nested_sampler import NestedSampler as NestedSampler
 from ._nuts import NUTS as NUTS
 from ._parts import Parts as Parts
+from ._pathfinder import Pathfinder as Pathfinder
 from ._sites import Site as Site
 from ._sites import Sites as Sites
 from ._smc import SMC as SMC

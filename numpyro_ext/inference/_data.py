@@ -40,6 +40,11 @@ def same_shapes(one: PyTree, other: PyTree) -> bool:
     return _signature(one) == _signature(other)
 
 
+def num_bytes(tree: PyTree) -> int:
+    """Counts the bytes of the arrays of a pytree."""
+    return sum(x.nbytes for x in jax.tree.leaves(eqx.filter(tree, eqx.is_array)))
+
+
 def _signature(tree: PyTree) -> Any:
     arrays, static = eqx.partition(tree, eqx.is_array)
     leaves, structure = jax.tree.flatten(arrays)

@@ -1,14 +1,11 @@
 """`EnsembleMAP`: many climbs of one log density, each with its own verdict."""
 
 import functools
-import operator
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jaxtyping import Array, Key, PyTree
-from tqdm.auto import tqdm
 
 from .._checks import check_key
 from ._constrain import constrain_draws
@@ -21,9 +18,9 @@ from ._fit import Fit
 from ._init_values import InitLike, given_positions
 from ._layout import Layout
 from ._model_spec import ModelSpec
+from ._shards import run_shards, shards
 from ._starts import StartStrategy
 from ._stopwatch import timed
-from ._threads import num_cores, work_off
 from ._train import Program, Trained, train_program
 
 PEAK_LEARNING_RATE = 2e-2
@@ -98,7 +95,7 @@ class EnsembleMAP(AbstractEngine):
     progress: bool = False
 
     def __check_init__(self) -> None:
-        check_settings(self)
+        check_settings("EnsembleMAP", self)
 
     @timed
     def run(
@@ -117,7 +114,7 @@ class EnsembleMAP(AbstractEngine):
             InitializationError: if no start is finite, or if all members fail.
         """
         key = check_key("EnsembleMAP.run", key)
-        check_batch(self, spec)
+        check_batch("EnsembleMAP", self.batch_size, spec)
         starts = self._starts(spec, key, init)
         trained, losses = self._train(spec, jax.random.fold_in(key, 1), starts)
         status = judge(self, spec, trained)
@@ -154,32 +151,15 @@ class EnsembleMAP(AbstractEngine):
         num_coordinates = sum(x[0].size for x in jax.tree.leaves(starts))
         program = self._program(num_coordinates)
         call = train_program()
-        shards = _shards(self)
-        if len(shards) == 1:
-            return call(program, spec, key, starts)
-        # Views of the host's arrays: to slice on the device is to compile each slice.
-        starts = jax.tree.map(np.asarray, starts)
-        done = [None] * len(shards)
-        bar = tqdm(
-            desc="EnsembleMAP",
-            total=self.num_members,
+        parts = shards(self.num_members, self.layout, progress=self.progress)
+        return run_shards(
+            "EnsembleMAP",
+            lambda group: call(program, spec, key, group),
+            starts,
+            parts,
             unit="member",
-            disable=not self.progress,
+            progress=self.progress,
         )
-
-        def advance(place: int) -> bool:
-            members = shards[place]
-            group = jax.tree.map(operator.itemgetter(members), starts)
-            done[place] = jax.tree.map(np.asarray, call(program, spec, key, group))
-            bar.update(members.stop - members.start)
-            return False
-
-        queue = [functools.partial(advance, place) for place in range(len(shards))]
-        interrupted = work_off([queue], num_cores())
-        bar.close()
-        if interrupted:
-            raise KeyboardInterrupt("Interrupted before all members were trained.")
-        return jax.tree.map(lambda *leaves: jnp.asarray(np.concatenate(leaves)), *done)
 
     def _program(self, num_coordinates: int) -> Program:
         optimizer, in_widths = self.optimizer, False
@@ -215,24 +195,6 @@ def default_lbfgs() -> optax.GradientTransformation:
 def default_adam(num_steps: int) -> optax.GradientTransformation:
     """Returns Adam with a half-cosine schedule, one object for each `num_steps`."""
     return optax.adam(optax.cosine_decay_schedule(PEAK_LEARNING_RATE, num_steps))
-
-
-def _shards(engine: EnsembleMAP) -> list[slice]:
-    """Cuts the members into equal parts, each trained by one call of the program.
-
-    Equal, so that one compiled program serves all; on a CPU as many as there are cores
-    or somewhat more, so that all cores have work; and one for each group of members
-    that step together if their progress is to be seen.
-    """
-    group = engine.layout if isinstance(engine.layout, int) else 1
-    if engine.layout == "vmap" or jax.default_backend() != "cpu":
-        group = engine.num_members
-    num_groups = engine.num_members // group
-    wanted = num_groups if engine.progress else min(num_cores(), num_groups)
-    while num_groups % wanted:
-        wanted += 1
-    size = engine.num_members // wanted
-    return [slice(i, i + size) for i in range(0, engine.num_members, size)]
 
 
 def _stats(trained: Trained) -> dict[str, Array]:

@@ -37,7 +37,8 @@ class Fit(eqx.Module):
         draws: site -> (chain, draw, ...), constrained, deterministic sites included.
             Members of an ensemble are chains.
         stats: statistics by ArviZ's names, each (chain, draw).
-        status: how each chain or member ended.
+        status: how each chain or member ended; for resampled draws, each member that
+            proposed them.
         history: traces of the run, such as `loss` (member, step).
         warmup: the warm-up's `positions` and `stats`, if they were kept.
         state: what `resume` goes on from.
@@ -81,9 +82,12 @@ class Fit(eqx.Module):
                 + "; ".join(s.message for s in self.status[:3])
                 + ". Run it again from other starts (another key)."
             )
+        num_chains, num_draws = jax.tree.leaves(self.positions)[0].shape[:2]
+        if num_chains != len(self.status):
+            # Resampled draws: those of members that failed are not among them.
+            usable = list(range(num_chains))
         chosen = jnp.asarray([usable[i % len(usable)] for i in range(n)])
         if self.kind == "independent":
-            num_draws = jax.tree.leaves(self.positions)[0].shape[1]
             each = -(-n // len(usable))
             draws = jnp.asarray(
                 [i // len(usable) * num_draws // each for i in range(n)]

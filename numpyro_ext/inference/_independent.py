@@ -16,6 +16,8 @@ from ._status import MemberStatus
 
 # As in the importance sampling literature: above it, weights have no usable variance.
 MAX_PARETO_K = 0.7
+# Log ratios that differ by less than so many units of rounding are equal.
+ROUNDING = 64.0
 
 
 class Weighed(NamedTuple):
@@ -24,7 +26,8 @@ class Weighed(NamedTuple):
     Attributes:
         log_weights: Pareto-smoothed and normalised over all draws, as `log_ratios`.
         pareto_k: shape of the tail of the weights; above 0.7 the approximation is far
-            from the posterior; 0 where all weights are equal, NaN where none is finite.
+            from the posterior; 0 where all weights are equal but for rounding, NaN
+            where no draw is finite.
         log_evidence: log of the mean weight.
     """
 
@@ -43,11 +46,13 @@ def weigh(log_ratios: Float[Array, "..."]) -> Weighed:
     is_finite = jnp.isfinite(flat)
     safe = jnp.where(is_finite, flat, -jnp.inf)
     log_weights, pareto_k = smooth_weights(safe)
-    # An exact approximation has weights that differ by rounding: no tail to fit.
-    spread = jnp.max(flat) - jnp.min(flat)
-    rounding = jnp.sqrt(jnp.finfo(flat.dtype).eps)
-    pareto_k = jnp.where(spread <= rounding, 0.0, pareto_k)
     log_evidence = jax.nn.logsumexp(safe) - jnp.log(flat.size)
+    # A tail that is nothing but rounding has no shape.
+    rounding = ROUNDING * jnp.finfo(flat.dtype).eps
+    rounding *= jnp.maximum(jnp.abs(log_evidence), 1.0)
+    lowest = jnp.min(jnp.where(is_finite, flat, jnp.inf))
+    is_exact = jnp.max(safe) - lowest <= rounding
+    pareto_k = jnp.where(is_exact, 0.0, pareto_k)
     return Weighed(
         log_weights.reshape(log_ratios.shape),
         jnp.where(jnp.any(is_finite), pareto_k, jnp.nan),

@@ -1,7 +1,6 @@
 """Nested sampling: the evidence, and a posterior of any shape."""
 
 import dataclasses
-import time
 import warnings
 from typing import Any, NamedTuple
 
@@ -27,6 +26,7 @@ from ._nuts_chunk import num_coordinates
 from ._population import check_population, check_prior, draw_population, unravel_all
 from ._prior_volume import Weighted, insertion_p_value, num_live, weigh_points
 from ._status import MemberStatus, Status
+from ._stopwatch import timed
 
 # Slices for each new point, by dimension; fewer bias the evidence upwards.
 SLICES_PER_DIMENSION = 3
@@ -101,6 +101,7 @@ class NestedSampler(AbstractEngine):
                     "survivors. Take a tenth, or leave it out."
                 )
 
+    @timed
     def run(
         self, spec: ModelSpec, key: Key[Array, ""], *, init: InitLike = None
     ) -> Fit:
@@ -126,7 +127,6 @@ class NestedSampler(AbstractEngine):
             ValueError: for an improper or rescaled prior, an undeclared `factor` and
                 param sites, naming them; and for data outside their support.
         """
-        started = time.perf_counter()
         key = check_key("NestedSampler.run", key)
         check_prior("NestedSampler", spec, init)
         done = self._climb(spec, key)
@@ -161,7 +161,6 @@ class NestedSampler(AbstractEngine):
             log_evidence_error=number(weighted.log_evidence_error),
             diagnostics={n: number(v) for n, v in found.items()}
             | {"num_evaluations": counted},
-            timing={"total": time.perf_counter() - started},
         )
         self._warn(fit)
         return fit

@@ -22,6 +22,7 @@ from ._chains import CHAIN_METHODS, ChainOutput, Job, choose_method, run_chains
 from ._check import raise_bad_start, refuse_params
 from ._engine import AbstractEngine
 from ._fit import Fit
+from ._flat import unravel_position
 from ._init_values import InitLike, given_positions
 from ._model_spec import ModelSpec
 from ._nuts_chunk import (
@@ -32,7 +33,6 @@ from ._nuts_chunk import (
     num_coordinates,
     pack_state,
     unpack_state,
-    unravel_position,
 )
 from ._replace import replace_fields
 from ._starts import START_STRATEGIES, Start, StartStrategy

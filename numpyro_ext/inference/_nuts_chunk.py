@@ -16,6 +16,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, Integer, Key, PyTree
 
 from .._compat import EuclideanMetric, nuts_transition
+from ._flat import unravel_position
 from ._model_spec import ModelSpec
 from ._starts import find_start
 from ._warmup import (
@@ -112,15 +113,6 @@ def run_chunk(
     positions = jax.vmap(unravel)(drawn.position)
     constrain = functools.partial(spec.constrain, deterministic=True)
     return state, drawn, positions, jax.vmap(constrain)(positions)
-
-
-def unravel_position(spec: ModelSpec) -> Any:
-    """Returns the map from a flat vector to a position of the spec."""
-    shapes = jax.eval_shape(
-        lambda: spec.model.draw_start(jax.random.key(0), strategy="uniform")
-    )
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-    return ravel_pytree(zeros)[1]
 
 
 def _begin(

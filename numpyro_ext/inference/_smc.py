@@ -1,7 +1,6 @@
 """Sequential Monte Carlo from the prior to the posterior, with the evidence."""
 
 import dataclasses
-import time
 import warnings
 from functools import partial
 from typing import Any, NamedTuple
@@ -26,6 +25,7 @@ from ._population import (
 from ._smc_moves import MoveSettings
 from ._smc_step import SMCInfo, SMCState, first_state, raise_temperature
 from ._status import MemberStatus, Status
+from ._stopwatch import timed
 from ._threads import num_cores, work_off
 
 # Populations that differ by more than this did not find the same posterior.
@@ -101,6 +101,7 @@ class SMC(AbstractEngine):
         check_open_interval("SMC", "target_accept", self.target_accept, 0.0, 1.0)
         check_open_interval("SMC", "max_correlation", self.max_correlation, 0.0, 1.0)
 
+    @timed
     def run(
         self, spec: ModelSpec, key: Key[Array, ""], *, init: InitLike = None
     ) -> Fit:
@@ -127,7 +128,6 @@ class SMC(AbstractEngine):
                 param sites, naming them; for data outside their support; and for
                 populations that do not arrive.
         """
-        started = time.perf_counter()
         key = check_key("SMC.run", key)
         check_prior("SMC", spec, init)
         runs = self._run_populations(spec, key)
@@ -144,7 +144,6 @@ class SMC(AbstractEngine):
             log_evidence=jax.device_put(evidence.value),
             log_evidence_error=jax.device_put(evidence.error),
             diagnostics=_diagnostics(runs, evidence),
-            timing={"total": time.perf_counter() - started},
         )
         _warn(fit)
         return fit

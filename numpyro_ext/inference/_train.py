@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree
 
+from ._data import num_bytes
 from ._descent import (
     Cause,
     Descent,
@@ -154,8 +155,7 @@ def choose_group(
 def _data_bytes(objective: Objective) -> int:
     """Counts the bytes of data that one evaluation, or one block of it, reads."""
     model = objective.spec.model
-    data = eqx.filter((model.args, model.kwargs), eqx.is_array)
-    total = sum(leaf.nbytes for leaf in jax.tree.leaves(data))
+    total = num_bytes((model.args, model.kwargs))
     if objective.rows is None:
         return total
     return total * objective.rows // objective.spec._require_batch().num_rows

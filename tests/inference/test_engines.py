@@ -16,9 +16,11 @@ from numpyro_ext.inference import (
     NUTS,
     SMC,
     EnsembleMAP,
+    EnsembleVI,
     Fit,
     Laplace,
     NestedSampler,
+    Pathfinder,
 )
 
 from .targets import TARGETS
@@ -33,6 +35,9 @@ ENGINES = {
     "Laplace": (Laplace(num_samples=2000), 1.0),
     "Laplace-ggn": (Laplace("ggn", num_samples=2000), 1.0),
     "Laplace-low_rank": (Laplace("low_rank", num_samples=2000), 1.0),
+    # Less than the share of the draws that resampling keeps apart.
+    "Pathfinder": (Pathfinder(num_paths=8), 0.8),
+    "EnsembleVI": (EnsembleVI("full_rank", num_members=4, num_samples=500), 1.0),
 }
 TARGET_NAMES = sorted(TARGETS)
 # Of the standard normal law; at this many comparisons a right engine passes.
