@@ -24,11 +24,11 @@ from ._families_of_laws import (
     read_fix,
 )
 from ._family import Family
-from ._loop import Settings
 from ._messages import describe_outlier, message_of
 from ._options import make_options, mixing_options
 from ._result import DegenerateFitWarning, LawFit, MonotonicityError
 from ._shrinkage import shrinkage_of
+from ._state import Settings
 from ._verdict import FitStatus, verdict
 
 
@@ -177,8 +177,7 @@ class BatchEM(eqx.Module):
             mixing_options(family, mixing_fix(family, fix), dtype, many=many),
             dtype,
             rows.shape[1],
-            # Below, rounding decides.
-            tol=max(self.tol, 0.3 * float(jnp.finfo(dtype).eps)),
+            tol=self.tol,
             resolution=self.resolution,
             strength=strength,
             target=target,

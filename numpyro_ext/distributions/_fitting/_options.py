@@ -104,6 +104,7 @@ def make_options(
     dim: int,
     *,
     tol: float,
+    parameter_tol: float = np.inf,
     resolution: float,
     strength: float = 0.0,
     target: Any = None,
@@ -122,6 +123,7 @@ def make_options(
     return Options(
         resolution=jnp.asarray(resolution, dtype),
         tol=jnp.asarray(tol, dtype),
+        parameter_tol=jnp.asarray(parameter_tol, dtype),
         strength=jnp.asarray(strength, dtype),
         target=jnp.asarray(np.eye(dim) if target is None else target, dtype),
         loc=vector(loc),

@@ -7,7 +7,7 @@ from jax import Array
 
 from ._core import Outcome
 from ._family import Family
-from ._loop import BROKEN, DECREASED, EXHAUSTED
+from ._state import BROKEN, DECREASED, EXHAUSTED
 
 # A limit law is named where it is as likely, to so many nats in all.
 LIMIT_GAP = 0.01
