@@ -43,6 +43,9 @@ from ._state import (
 )
 from ._stopping import identified_vector, is_at_rest
 
+# One extrapolation in so many waits for so many steps of EM.
+LONG_EVERY, LONG_WAIT = 4, 8
+
 
 def run(
     family: Family, settings: Settings, problem: Problem, state: State, limit: Array
@@ -152,8 +155,13 @@ def _advance(
     """The next candidate: an extrapolation, or an EM step."""
     if settings.acceleration == "none":
         return _em_step(family, settings, problem, state, sweep)
-    is_jump = state.held_count >= 2
-    jumped = state._replace(held_count=jnp.zeros_like(state.held_count))
+    # Two steps, but more from time to time: those damp the fast directions, and the next
+    # length is that of a slow one. With two alone the iteration can zigzag.
+    is_long = state.num_jumps % LONG_EVERY == LONG_EVERY - 1
+    is_jump = state.held_count >= jnp.where(is_long, LONG_WAIT, 2)
+    jumped = state._replace(
+        held_count=jnp.zeros_like(state.held_count), num_jumps=state.num_jumps + 1
+    )
 
     def jump(state):
         params, length = extrapolate(state.history, state.safe)

@@ -85,7 +85,9 @@ class State(NamedTuple):
     best: Params
     best_value: Array
     history: Params
+    # Steps of EM since the last extrapolation.
     held_count: Array
+    num_jumps: Array
     final: Sweep
     exact: Array
     spike: Array
@@ -146,6 +148,7 @@ def initial_state(
         best_value=low,
         history=history,
         held_count=zero,
+        num_jumps=zero,
         final=sweep,
         exact=low,
         spike=scalar,
