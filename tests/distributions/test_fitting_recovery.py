@@ -43,7 +43,9 @@ def coverage(name, num_panels=NUM_PANELS):
     law, shape, fix = CASES[name]
     true = make(law, shape, fix)
     draw = jax.jit(lambda key: true.sample(key, (N,)))
-    panels = np.stack([draw(k) for k in jax.random.split(jax.random.key(8), num_panels)])
+    panels = np.stack(
+        [draw(k) for k in jax.random.split(jax.random.key(8), num_panels)]
+    )
     fits = distx.BatchEM().fit_many(law, panels, fix=fix)
     rows, cols = np.tril_indices(D)
     truth = shape | {k: np.asarray(NORMAL[k]) for k in ("loc", "skew")}

@@ -26,6 +26,7 @@ from ._families_of_laws import (
 from ._family import Family
 from ._messages import describe_outlier, message_of
 from ._options import make_options, mixing_options
+from ._progress import fit_in_chunks
 from ._result import DegenerateFitWarning, LawFit, MonotonicityError
 from ._shrinkage import shrinkage_of
 from ._state import Settings
@@ -59,6 +60,13 @@ class BatchEM(eqx.Module):
             units of the covariance.
         factors: Rank r of a scale F F^T + diag(D), for many columns; None for a full
             scale.
+        parameter_tol: If given, no identified parameter may move by more than that in the
+            last iteration: p and log alpha_bar (or log shape), and loc, skew and scale
+            in units of the columns' spreads.
+        identification: "mean" returns the law with E[w] = 1, "det" with a scale matrix
+            of determinant 1. It is the same law of x. A value of `fix` goes first.
+        verbose: Print the state every 10 iterations, from each start. The result is the
+            same; `fit_many` prints nothing.
         starts: "nested" starts a generalized hyperbolic law from its nested laws, so
             that it is not below them; "single" from one law.
 
@@ -77,6 +85,9 @@ class BatchEM(eqx.Module):
     target: Any = "diagonal"
     factors: int | None = None
     starts: str = "nested"
+    parameter_tol: float | None = None
+    identification: str = "mean"
+    verbose: bool = False
 
     def __check_init__(self):
         owner = "BatchEM"
@@ -85,6 +96,7 @@ class BatchEM(eqx.Module):
         )
         check_choice(owner, "acceleration", self.acceleration, ("squarem", "none"))
         check_choice(owner, "starts", self.starts, ("nested", "single"))
+        check_choice(owner, "identification", self.identification, ("mean", "det"))
         check_positive_int(owner, "max_iterations", self.max_iterations)
         if self.factors is not None:
             check_positive_int(owner, "factors", self.factors)
@@ -92,6 +104,11 @@ class BatchEM(eqx.Module):
             raise ValueError(
                 f"`BatchEM(tol={self.tol})`: `tol` must be positive, in nats for each "
                 "observation. Write for example `tol=1e-9`."
+            )
+        if self.parameter_tol is not None and not self.parameter_tol > 0:
+            raise ValueError(
+                f"`BatchEM(parameter_tol={self.parameter_tol})`: it must be positive, "
+                "or None for no such tolerance. Write for example `parameter_tol=1e-6`."
             )
         if not 0 <= self.resolution < 1:
             raise ValueError(
@@ -112,7 +129,8 @@ class BatchEM(eqx.Module):
         begin = time.perf_counter()
         rows, weights, fix, count = self._read(law, x, weights, fix, symmetric)
         options, static = self._prepare(law, rows, weights, fix)
-        out = compiled_fit(rows, weights, options, **static)
+        fit = fit_in_chunks if self.verbose else compiled_fit
+        out = fit(rows, weights, options, **static)
         extra = _verdict(static["family"], out, jnp.sum(weights))
         out, extra = jax.device_get((out, extra))
         return self._finish(law, rows, weights, fix, out, extra, count, begin)
@@ -178,13 +196,19 @@ class BatchEM(eqx.Module):
             dtype,
             rows.shape[1],
             tol=self.tol,
+            parameter_tol=np.inf if self.parameter_tol is None else self.parameter_tol,
             resolution=self.resolution,
             strength=strength,
             target=target,
             loc=fix.get("loc"),
             skew=fix.get("skew"),
         )
-        settings = Settings(self.algorithm, self.acceleration, self.max_iterations)
+        settings = Settings(
+            self.algorithm,
+            self.acceleration,
+            self.max_iterations,
+            has_parameter_tol=self.parameter_tol is not None,
+        )
         static = {"family": family, "settings": settings, "rank": self.factors or 0}
         return options, static
 
@@ -209,7 +233,7 @@ class BatchEM(eqx.Module):
             extra,
             count,
             begin,
-            self.resolution,
+            self,
         )
 
 
@@ -253,7 +277,7 @@ def finish(
     extra: tuple,
     count: int,
     begin: float,
-    resolution: float,
+    fitter: BatchEM,
 ) -> LawFit:
     """The result object, with the warning or the error that the verdict asks for."""
     status = FitStatus(int(extra[0]))
@@ -263,14 +287,16 @@ def finish(
     plane = None
     if status == FitStatus.DEGENERATE and rows.shape[1] > 1:
         plane = rows_on_hyperplane(
-            rows, out.loc, out.tril, out.scale, 100.0 * resolution
+            rows, out.loc, out.tril, out.scale, 100.0 * fitter.resolution
         )
     information = float(extra[1]), float(extra[2])
     message = message_of(law, status, out, ties, plane, information, total)
     message += describe_outlier(rows, out)
     if status == FitStatus.DECREASED:
         raise MonotonicityError(message)
-    fitted = build_law(law, family, jnp.asarray(out.c), fix, _as_jax(out))
+    fitted = build_law(
+        law, family, jnp.asarray(out.c), fix, _as_jax(out), fitter.identification
+    )
     if status in (FitStatus.DEGENERATE, FitStatus.NOT_FINITE):
         warnings.warn(message, DegenerateFitWarning, stacklevel=4)
     history = out.trace[: int(out.num_iterations) + 1]

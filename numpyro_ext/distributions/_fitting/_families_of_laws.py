@@ -131,9 +131,20 @@ def identified(family: Family, c: Array, fix: Mapping[str, Any]) -> tuple[Any, A
     return (p, a * target, b / target), target
 
 
-def build_law(law: type, family: Family, c: Array, fix: Mapping[str, Any], part: Any):
+def build_law(
+    law: type,
+    family: Family,
+    c: Array,
+    fix: Mapping[str, Any],
+    part: Any,
+    identification: str = "mean",
+):
     """The law of these coordinates; `part` has loc, skew, tril, factor and diag."""
     (p, a, b), unit = identified(family, c, fix)
+    if identification == "det":
+        diagonal = jnp.diagonal(part.tril)
+        further = jnp.exp(-2.0 * jnp.mean(jnp.log(diagonal))) / unit
+        a, b, unit = a * further, b / further, unit * further
     if family.kind == "gamma":
         own = {"concentration": p, "rate": 0.5 * a}
     elif family.kind == "inverse_gamma":
