@@ -19,11 +19,13 @@ from ._data import find_ties, read_data, rows_on_hyperplane
 from ._families_of_laws import (
     FAMILIES,
     build_law,
+    fixed_tril,
     is_univariate,
     mixing_fix,
     read_fix,
 )
 from ._family import Family
+from ._gauge import FREE, gauge_of
 from ._messages import describe_outlier, message_of
 from ._options import make_options, mixing_options
 from ._progress import fit_in_chunks
@@ -168,7 +170,7 @@ class BatchEM(eqx.Module):
     ) -> tuple[Array, Array, dict[str, Any], int]:
         owner = f"{law.__name__}.fit"
         family = FAMILIES[law]
-        fix = read_fix(owner, family, fix, symmetric=symmetric)
+        fix = read_fix(owner, law, fix, symmetric=symmetric)
         d = 1 if np.ndim(x) < 2 or is_univariate(law) else np.shape(x)[1]
         count = num_parameters(family, d, fix, self.factors)
         if self.factors is not None and not 0 < self.factors < d:
@@ -176,6 +178,7 @@ class BatchEM(eqx.Module):
                 f"`{owner}`: `factors={self.factors}` for d = {d} columns; the rank "
                 "must be less than d."
             )
+        self._check_fix(owner, family, fix, d)
         # A full scale of many columns has more entries than there may be rows, and yet
         # a maximum.
         least = count if d == 1 else 3 + d
@@ -184,6 +187,39 @@ class BatchEM(eqx.Module):
         )
         return rows, weights, fix, count
 
+    def _check_fix(
+        self, owner: str, family: Family, fix: dict[str, Any], d: int
+    ) -> None:
+        """What cannot be asked for together."""
+        names = ", ".join(f"`{name}`" for name in fix)
+        gauge, _ = gauge_of(fix)
+        if gauge != FREE and self.algorithm not in ("ecme", "newton"):
+            raise ValueError(
+                f"`{owner}(fix=...)` with {names} and `algorithm={self.algorithm!r}`: "
+                "a skew other than 0 and a scale can be fixed by 'ecme' only; leave "
+                "`algorithm` out."
+            )
+        tril = fixed_tril(fix)
+        if tril is None:
+            pass
+        elif self.factors is not None or self.shrinkage != 0.0:
+            raise ValueError(
+                f"`{owner}`: the scale is fixed, and `factors` or `shrinkage` would "
+                "change it. Leave one of the two out."
+            )
+        elif tril.shape != (d, d):
+            raise ValueError(
+                f"`{owner}(fix={{'scale_tril': ...}})` has shape {tril.shape} for "
+                f"d = {d} columns; give a lower triangle of shape ({d}, {d})."
+            )
+        is_set = family.kind == "inverse_gamma" or {"a", "b", "rate"} & fix.keys()
+        if self.identification == "det" and (is_set or gauge != FREE):
+            what = names or "`df`, which sets the scale of w"
+            raise ValueError(
+                f"`{owner}(identification='det')` with {what}: the scale of w is given "
+                "already. Leave `identification` out."
+            )
+
     def _prepare(
         self, law: type, rows: Array, weights: Array, fix: dict[str, Any]
     ) -> tuple[Any, dict[str, Any]]:
@@ -191,6 +227,7 @@ class BatchEM(eqx.Module):
         strength, target = shrinkage_of(f"{law.__name__}.fit", self, rows, weights)
         dtype = rows.dtype
         many = self.starts == "nested"
+        gauge, value = gauge_of(fix)
         options = make_options(
             mixing_options(family, mixing_fix(family, fix), dtype, many=many),
             dtype,
@@ -202,12 +239,15 @@ class BatchEM(eqx.Module):
             target=target,
             loc=fix.get("loc"),
             skew=fix.get("skew"),
+            tril=fixed_tril(fix),
+            gauge_value=value,
         )
         settings = Settings(
             self.algorithm,
             self.acceleration,
             self.max_iterations,
             has_parameter_tol=self.parameter_tol is not None,
+            gauge=gauge,
         )
         static = {"family": family, "settings": settings, "rank": self.factors or 0}
         return options, static
@@ -260,7 +300,9 @@ def num_parameters(
     held = mixing_fix(family, fix)
     mixing = family.num_mixing - len(held)
     normal = 2 * d - sum(d for name in ("loc", "skew") if name in fix)
-    if factors is None:
+    if fixed_tril(fix) is not None:
+        scale = 0
+    elif factors is None:
         scale = d * (d + 1) // 2
     else:
         scale = d * factors + d - factors * (factors - 1) // 2

@@ -10,6 +10,7 @@ from jax import Array, lax
 
 from ._density import Params, Prior
 from ._family import Family
+from ._gauge import to_gauge
 from ._loop import run
 from ._m_step import Held
 from ._start import Units, start_params, units_of
@@ -35,6 +36,9 @@ class Options(NamedTuple):
     skew: Array
     is_loc: Array
     is_skew: Array
+    tril: Array
+    is_scale: Array
+    gauge_value: Array
     projector: Array
     lower: Array
     upper: Array
@@ -134,6 +138,9 @@ def _problem(shared: Shared, options: Options) -> Problem:
         options.parameter_tol,
         mixing,
         options.push,
+        options.gauge_value,
+        options.tril / shared.units.scale[:, None],
+        options.is_scale,
     )
 
 
@@ -166,7 +173,9 @@ def start_states(
     def one(own):
         mine = _of_start(options, own)
         problem = _problem(shared, mine)
-        start = base._replace(c=mine.start)
+        c = to_gauge(family, mine.start, settings.gauge, options.gauge_value)
+        tril = jnp.where(problem.is_scale, problem.tril, base.tril)
+        start = base._replace(c=c, tril=tril)
         return initial_state(family, settings, problem, start, mine.stage)
 
     return jax.vmap(one)(_own(options))

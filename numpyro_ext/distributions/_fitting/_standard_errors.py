@@ -12,7 +12,7 @@ from jax import Array
 
 from ._bessel import Moments, bessel_moments
 from ._density import LEAST, Params, Prior, geometry, row_log_density
-from ._families_of_laws import FAMILIES, mixing_fix
+from ._families_of_laws import FAMILIES, fixed_tril, mixing_fix
 from ._family import Family, log_mean_gig, mixing_moments, mixing_params
 from ._positive import positive_errors
 from ._result import LawFit
@@ -92,6 +92,8 @@ def _free(fit: LawFit, family: Family) -> list[str]:
     if "omega" not in held and "shape" not in held:
         out.append(names[family.kind])
     out += [name for name in ("loc", "skew") if name not in fit.fix]
+    if fixed_tril(fit.fix) is not None:
+        return out
     return [*out, "scale" if fit.x.shape[1] == 1 else "scale_tril"]
 
 

@@ -8,6 +8,7 @@ from jax import Array
 
 from ._density import Geometry, Params, Prior, Sweep
 from ._family import GIG, Family
+from ._gauge import FREE
 from ._m_step import Held
 
 NORMAL, MIXING = 0, 1
@@ -27,6 +28,8 @@ class Settings(NamedTuple):
     max_iterations: int = 500
     # Whether parameters have a tolerance too; their last values are then kept.
     has_parameter_tol: bool = False
+    # What holds the scale of w; see `_gauge`.
+    gauge: str = FREE
 
 
 class Mixing(NamedTuple):
@@ -50,6 +53,10 @@ class Problem(NamedTuple):
     mixing: Mixing
     # Added to the coordinates at the release.
     push: Array
+    gauge_value: Array
+    # The scale, if it is fixed.
+    tril: Array
+    is_scale: Array
 
 
 class State(NamedTuple):
