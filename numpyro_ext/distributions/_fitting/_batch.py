@@ -31,6 +31,7 @@ from ._options import make_options, mixing_options
 from ._progress import fit_in_chunks
 from ._result import DegenerateFitWarning, LawFit, MonotonicityError
 from ._shrinkage import shrinkage_of
+from ._standard_errors import missing_reason
 from ._state import Settings
 from ._verdict import FitStatus, verdict
 
@@ -62,9 +63,9 @@ class BatchEM(eqx.Module):
             units of the covariance.
         factors: Rank r of a scale F F^T + diag(D), for many columns; None for a full
             scale.
-        parameter_tol: If given, no identified parameter may move by more than that in the
-            last iteration: p and log alpha_bar (or log shape), and loc, skew and scale
-            in units of the columns' spreads.
+        parameter_tol: If given, no identified parameter may move by more than that in
+            the last iteration: p and log alpha_bar (or log shape), and loc, skew and
+            scale in units of the columns' spreads.
         identification: "mean" returns the law with E[w] = 1, "det" with a scale matrix
             of determinant 1. It is the same law of x. A value of `fix` goes first.
         verbose: Print the state every 10 iterations, from each start. The result is the
@@ -334,6 +335,9 @@ def finish(
     information = float(extra[1]), float(extra[2])
     message = message_of(law, status, out, ties, plane, information, total)
     message += describe_outlier(rows, out)
+    reason = missing_reason(family, status, count, fix)
+    if reason and status in (FitStatus.CONVERGED, FitStatus.WEAKLY_IDENTIFIED):
+        message += f" There are no standard errors: {reason}."
     if status == FitStatus.DECREASED:
         raise MonotonicityError(message)
     fitted = build_law(

@@ -77,6 +77,8 @@ class Outcome(NamedTuple):
     status: Array
     drop: Array
     hessian: Array
+    # Which of nu, eps and kappa of `Line` the fit had free.
+    moves: Array
     gradient: Array
     values: Array
     chosen: Array
@@ -234,6 +236,13 @@ def outcome_of(x: Array, weights: Array, options: Options, states: State) -> Out
         status=state.status,
         drop=jnp.max(states.drop),
         hessian=state.final.hessian,
+        moves=jnp.stack(
+            [
+                ~jnp.any(options.is_loc),
+                ~jnp.any(options.is_skew),
+                ~jnp.any(options.is_scale),
+            ]
+        ),
         gradient=state.final.gradient,
         values=states.value - shift,
         chosen=chosen,

@@ -173,8 +173,8 @@ def _advance(
     """The next candidate: an extrapolation, or an EM step."""
     if settings.acceleration == "none":
         return _em_step(family, settings, problem, state, sweep)
-    # Two steps, but more from time to time: those damp the fast directions, and the next
-    # length is that of a slow one. With two alone the iteration can zigzag.
+    # Two steps, but more from time to time: those damp the fast directions, and the
+    # next length is that of a slow one. With two alone the iteration can zigzag.
     is_long = state.num_jumps % LONG_EVERY == LONG_EVERY - 1
     is_jump = state.held_count >= jnp.where(is_long, LONG_WAIT, 2)
     jumped = state._replace(

@@ -99,8 +99,8 @@ class OnlineEM(eqx.Module):
         fix = read_fix(owner, law, fix, symmetric=symmetric)
         if gauge_of(fix)[0] != FREE:
             raise ValueError(
-                f"`{owner}`: a scale, or a skew other than 0, can be fixed by `BatchEM` "
-                "only. Leave it out of `fix`, or write `symmetric=True`."
+                f"`{owner}`: a scale, or a skew other than 0, can be fixed by "
+                "`BatchEM` only. Leave it out of `fix`, or write `symmetric=True`."
             )
         first = BatchEM(resolution=self.resolution, max_iterations=50, starts="single")
         fit = first.fit(law, x, fix=fix)
