@@ -248,6 +248,7 @@ class BatchEM(eqx.Module):
             self.acceleration,
             self.max_iterations,
             has_parameter_tol=self.parameter_tol is not None,
+            is_shrunk=strength > 0.0,
             gauge=gauge,
         )
         static = {"family": family, "settings": settings, "rank": self.factors or 0}

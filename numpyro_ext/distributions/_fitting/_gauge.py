@@ -45,7 +45,7 @@ def _excess(family: Family, c: Array, gauge: str, value: Array) -> Array:
         return value - c[-2 if family.kind == "gig" else -1]
     if gauge == BY_B:
         return c[-1] - value
-    return log_unit(family, c, mixing_moments(family, c))
+    return log_unit(family, c, mixing_moments(family, c)) - value
 
 
 def to_gauge(family: Family, c: Array, gauge: str, value: Array) -> Array:

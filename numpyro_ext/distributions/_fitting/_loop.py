@@ -234,7 +234,7 @@ def _m_step(
     count = state.num_iterations + 1
     if settings.algorithm == "em":
         mixing = _stage(family, settings, problem, state)
-        c = mixing_em(family, params.c, problem.weights, sweep, mixing.projector)
+        c = _mixing_em(family, settings, problem, sweep, params.c, mixing)
         params = params._replace(c=clip(family, c, mixing.lower, mixing.upper))
         phase = jnp.full_like(state.phase, NORMAL)
     return state._replace(
@@ -243,6 +243,24 @@ def _m_step(
         phase=phase,
         num_iterations=count,
         is_jump=jnp.zeros_like(state.is_jump),
+    )
+
+
+def _mixing_em(
+    family: Family,
+    settings: Settings,
+    problem: Problem,
+    sweep: Sweep,
+    c: Array,
+    mixing: Mixing,
+) -> Array:
+    return mixing_em(
+        family,
+        c,
+        problem.weights,
+        sweep,
+        mixing.projector,
+        keeps_unit=settings.is_shrunk,
     )
 
 
@@ -265,7 +283,7 @@ def _take_step(
     mixing = _stage(family, settings, problem, state)
     c = state.safe.c
     if settings.algorithm == "mcecm":
-        new = mixing_em(family, c, problem.weights, sweep, mixing.projector)
+        new = _mixing_em(family, settings, problem, sweep, c, mixing)
         step = jnp.concatenate([new - c, jnp.zeros((3,), c.dtype)])
     else:
         step = line_step(

@@ -28,6 +28,7 @@ class Settings(NamedTuple):
     max_iterations: int = 500
     # Whether parameters have a tolerance too; their last values are then kept.
     has_parameter_tol: bool = False
+    is_shrunk: bool = False
     # What holds the scale of w; see `_gauge`.
     gauge: str = FREE
 
