@@ -1,4 +1,4 @@
-"""The richest law against its members, and units, for all laws in 1 and 3 dimensions."""
+"""The richest law against its members, and units, for all laws, d = 1 and 3."""
 
 import numpy as np
 import pytest
