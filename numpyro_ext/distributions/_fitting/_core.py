@@ -10,9 +10,11 @@ from jax import Array, lax
 
 from ._density import Params, Prior
 from ._family import Family
-from ._loop import Mixing, Problem, Settings, run
+from ._gauge import to_gauge
+from ._loop import run
 from ._m_step import Held
-from ._start import start_params, units_of
+from ._start import Units, start_params, units_of
+from ._state import Mixing, Problem, Settings, State, initial_state
 
 LOG_2PI = math.log(2.0 * math.pi)
 
@@ -27,12 +29,16 @@ class Options(NamedTuple):
 
     resolution: Array
     tol: Array
+    parameter_tol: Array
     strength: Array
     target: Array
     loc: Array
     skew: Array
     is_loc: Array
     is_skew: Array
+    tril: Array
+    is_scale: Array
+    gauge_value: Array
     projector: Array
     lower: Array
     upper: Array
@@ -41,11 +47,15 @@ class Options(NamedTuple):
     stage: Array
 
 
+# Those that each start has of its own.
+STARTS = ("start", "stage", "projector", "lower", "upper", "push")
+
+
 class Outcome(NamedTuple):
     """What a fit returns: params in the units of the data, and its history.
 
     `log_likelihood` and the others are means over the weights. `status` is one of the
-    codes of `_loop`.
+    codes of `_state`.
     """
 
     c: Array
@@ -67,6 +77,8 @@ class Outcome(NamedTuple):
     status: Array
     drop: Array
     hessian: Array
+    # Which of nu, eps and kappa of `Line` the fit had free.
+    moves: Array
     gradient: Array
     values: Array
     chosen: Array
@@ -82,9 +94,29 @@ def fit_arrays(
     rank: int,
 ) -> Outcome:
     """Fits one data set of shape (n, d) with weights (n,)."""
+    begun = start_states(
+        x, weights, options, family=family, settings=settings, rank=rank
+    )
+    endless = jnp.iinfo(jnp.int32).max
+    states = advance(
+        x, weights, options, begun, endless, family=family, settings=settings
+    )
+    return outcome_of(x, weights, options, states)
+
+
+class Shared(NamedTuple):
+    """What all starts have in common, in units without scale."""
+
+    x: Array
+    weights: Array
+    units: Units
+    held: Held
+    prior: Prior
+
+
+def _shared(x: Array, weights: Array, options: Options) -> Shared:
     weights = weights / jnp.sum(weights)
     units = units_of(x, weights)
-    y = (x - units.centre) / units.scale
     held = Held(
         (options.loc - units.centre) / units.scale,
         options.skew / units.scale,
@@ -93,39 +125,92 @@ def fit_arrays(
     )
     target = options.target / (units.scale[:, None] * units.scale[None, :])
     prior = Prior(jnp.square(options.resolution), options.strength, target)
-    base = start_params(y, weights, rank, options.start[0])
+    return Shared((x - units.centre) / units.scale, weights, units, held, prior)
+
+
+def _problem(shared: Shared, options: Options) -> Problem:
+    """The problem of one start, of which `options` are."""
+    mixing = Mixing(options.projector, options.lower, options.upper)
+    return Problem(
+        shared.x,
+        shared.weights,
+        shared.prior,
+        shared.held,
+        options.tol,
+        options.parameter_tol,
+        mixing,
+        options.push,
+        options.gauge_value,
+        options.tril / shared.units.scale[:, None],
+        options.is_scale,
+    )
+
+
+def _of_start(options: Options, own: tuple[Array, ...]) -> Options:
+    return options._replace(**dict(zip(STARTS, own, strict=True)))
+
+
+def _own(options: Options) -> tuple[Array, ...]:
+    return tuple(getattr(options, name) for name in STARTS)
+
+
+def start_states(
+    x: Array,
+    weights: Array,
+    options: Options,
+    *,
+    family: Family,
+    settings: Settings,
+    rank: int,
+) -> State:
+    """The states before the first iteration, one for each start."""
+    shared = _shared(x, weights, options)
+    held = shared.held
+    base = start_params(shared.x, shared.weights, rank, options.start[0])
     base = base._replace(
         loc=jnp.where(held.is_loc, held.loc, base.loc),
         skew=jnp.where(held.is_skew, held.skew, base.skew),
     )
 
-    def one(args):
-        c, stage, projector, lower, upper, push = args
-        problem = Problem(
-            y,
-            weights,
-            prior,
-            held,
-            options.tol,
-            Mixing(projector, lower, upper),
-            push,
-        )
-        return run(family, settings, problem, base._replace(c=c), stage)
+    def one(own):
+        mine = _of_start(options, own)
+        problem = _problem(shared, mine)
+        c = to_gauge(family, mine.start, settings.gauge, options.gauge_value)
+        tril = jnp.where(problem.is_scale, problem.tril, base.tril)
+        start = base._replace(c=c, tril=tril)
+        return initial_state(family, settings, problem, start, mine.stage)
 
-    args = (
-        options.start,
-        options.stage,
-        options.projector,
-        options.lower,
-        options.upper,
-        options.push,
-    )
+    return jax.vmap(one)(_own(options))
+
+
+def advance(
+    x: Array,
+    weights: Array,
+    options: Options,
+    states: State,
+    limit: int | Array,
+    *,
+    family: Family,
+    settings: Settings,
+) -> State:
+    """Iterates from each start to its end, or until it had `limit` iterations."""
+    shared = _shared(x, weights, options)
+
+    def one(args):
+        own, state = args
+        problem = _problem(shared, _of_start(options, own))
+        return run(family, settings, problem, state, jnp.asarray(limit))
+
+    args = _own(options), states
     if options.start.shape[0] == 1:
-        states = jax.tree.map(
-            lambda z: z[None], one(jax.tree.map(lambda z: z[0], args))
-        )
-    else:
-        states = lax.map(one, args)
+        only = one(jax.tree.map(lambda z: z[0], args))
+        return jax.tree.map(lambda z: z[None], only)
+    return lax.map(one, args)
+
+
+def outcome_of(x: Array, weights: Array, options: Options, states: State) -> Outcome:
+    """The best of the starts, in the units of the data."""
+    y, weights, units, held, _ = _shared(x, weights, options)
     chosen = jnp.argmax(states.value)
     state = jax.tree.map(lambda z: z[chosen], states)
     shift = jnp.sum(jnp.log(units.scale))
@@ -151,6 +236,13 @@ def fit_arrays(
         status=state.status,
         drop=jnp.max(states.drop),
         hessian=state.final.hessian,
+        moves=jnp.stack(
+            [
+                ~jnp.any(options.is_loc),
+                ~jnp.any(options.is_skew),
+                ~jnp.any(options.is_scale),
+            ]
+        ),
         gradient=state.final.gradient,
         values=states.value - shift,
         chosen=chosen,
@@ -172,3 +264,8 @@ def _normal_value(y: Array, weights: Array, held: Held) -> Array:
 compiled_fit = partial(jax.jit, static_argnames=("family", "settings", "rank"))(
     fit_arrays
 )
+compiled_start = partial(jax.jit, static_argnames=("family", "settings", "rank"))(
+    start_states
+)
+compiled_advance = partial(jax.jit, static_argnames=("family", "settings"))(advance)
+compiled_outcome = jax.jit(outcome_of)

@@ -7,17 +7,13 @@ accepted values never decrease, accelerated or not, and the Bessel function is c
 once.
 """
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
 from ._density import (
-    Geometry,
     Line,
     Params,
-    Prior,
     Sweep,
     evaluate,
     geometry,
@@ -25,150 +21,46 @@ from ._density import (
     move_params,
 )
 from ._family import Family, clip
-from ._m_step import Held, normal_step, tril_of_factor
+from ._gauge import tangent, to_gauge
+from ._m_step import normal_step
 from ._mixing_em import mixing_em
 from ._mixing_step import line_step, retract
+from ._squarem import extrapolate
+from ._state import (
+    BROKEN,
+    CONVERGED,
+    DECREASED,
+    EXACT,
+    EXHAUSTED,
+    LIMIT,
+    MAX_HALVINGS,
+    MIXING,
+    NORMAL,
+    RUNNING,
+    STALLED,
+    Mixing,
+    Problem,
+    Settings,
+    State,
+)
+from ._stopping import identified_vector, is_at_rest
 
-NORMAL, MIXING = 0, 1
-# After the end: the density without its penalties, then at the limits.
-EXACT, LIMIT = 2, 3
-RUNNING, CONVERGED, STALLED, EXHAUSTED, BROKEN, DECREASED = range(6)
-MAX_HALVINGS = 6
-# For each iteration, on average.
-MAX_SWEEPS = 8
-
-
-class Settings(NamedTuple):
-    """What is known when the program is compiled."""
-
-    algorithm: str = "ecme"
-    acceleration: str = "squarem"
-    max_iterations: int = 500
-
-
-class Mixing(NamedTuple):
-    """Which coordinates move, and how far, before and after the release."""
-
-    projector: Array
-    lower: Array
-    upper: Array
-
-
-class Problem(NamedTuple):
-    """The data of one fit, in units without scale."""
-
-    x: Array
-    weights: Array
-    prior: Prior
-    held: Held
-    tol: Array
-    # Of shape (2, ...): the first is for the stage before the release.
-    mixing: Mixing
-    # Added to the coordinates at the release.
-    push: Array
-
-
-class State(NamedTuple):
-    """What the loop carries."""
-
-    candidate: Params
-    geo: Geometry
-    has_moved: Array
-    phase: Array
-    safe: Params
-    value: Array
-    safe_geo: Geometry
-    # The last step of the mixing phase, for the case that it is too long.
-    step: Array
-    # The trust region, as a part of the longest step.
-    radius: Array
-    halvings: Array
-    # Where the last candidate came from: an extrapolation, not an EM step.
-    is_jump: Array
-    num_iterations: Array
-    sweeps: Array
-    before: Array
-    gain: Array
-    calm: Array
-    trace: Array
-    drop: Array
-    status: Array
-    stage: Array
-    best: Params
-    best_value: Array
-    history: Params
-    held_count: Array
-    final: Sweep
-    exact: Array
-    spike: Array
-    limit_value: Array
-    verdict: Array
+# One extrapolation in so many waits for so many steps of EM.
+LONG_EVERY, LONG_WAIT = 4, 8
 
 
 def run(
-    family: Family, settings: Settings, problem: Problem, start: Params, stage: Array
+    family: Family, settings: Settings, problem: Problem, state: State, limit: Array
 ) -> State:
-    """Iterates from one start, with its stages, to the end."""
-    state = _initial(family, settings, problem, start)._replace(stage=stage)
+    """Iterates to the end, or until there were `limit` iterations."""
 
     def body(state):
         return _body(family, settings, problem, state)
 
-    return lax.while_loop(lambda s: s.status == RUNNING, body, state)
+    def goes_on(state):
+        return (state.status == RUNNING) & (state.num_iterations < limit)
 
-
-def _initial(
-    family: Family, settings: Settings, problem: Problem, start: Params
-) -> State:
-    x = problem.x
-    dtype = x.dtype
-    n, k = x.shape[0], family.num_coordinates
-    rows, scalar = jnp.zeros((n,), dtype), jnp.zeros((), dtype)
-    geo = Geometry(rows, rows, *(scalar for _ in range(6)))
-    low = jnp.full((), -jnp.inf, dtype)
-    sweep = Sweep(
-        low,
-        jnp.zeros((k + 3,), dtype),
-        jnp.zeros((k + 3, k + 3), dtype),
-        rows,
-        rows,
-        rows,
-        scalar,
-        scalar,
-    )
-    zero = jnp.zeros((), jnp.int32)
-    history = jax.tree.map(lambda y: jnp.stack([y, y]), start)
-    return State(
-        candidate=start,
-        geo=geo,
-        has_moved=jnp.ones((), bool),
-        phase=zero,
-        safe=start,
-        value=low,
-        safe_geo=geo,
-        step=jnp.zeros((k + 3,), dtype),
-        radius=jnp.ones((), dtype),
-        halvings=zero,
-        is_jump=jnp.zeros((), bool),
-        num_iterations=zero,
-        sweeps=zero,
-        before=low,
-        gain=jnp.full((), jnp.inf, dtype),
-        calm=zero,
-        trace=jnp.full((settings.max_iterations + 1,), jnp.nan, dtype),
-        drop=scalar,
-        status=zero,
-        stage=zero,
-        best=start,
-        best_value=low,
-        history=history,
-        held_count=zero,
-        final=sweep,
-        exact=low,
-        spike=scalar,
-        limit_value=low,
-        verdict=zero,
-    )
+    return lax.while_loop(goes_on, body, state)
 
 
 def _body(family: Family, settings: Settings, problem: Problem, state: State) -> State:
@@ -217,8 +109,24 @@ def _accept(state: State, value: Array) -> State:
     )
 
 
-def _stage(problem: Problem, state: State) -> Mixing:
-    return jax.tree.map(lambda y: y[state.stage], problem.mixing)
+def _stage(
+    family: Family, settings: Settings, problem: Problem, state: State
+) -> Mixing:
+    mixing = jax.tree.map(lambda y: y[state.stage], problem.mixing)
+    gauge, value = settings.gauge, problem.gauge_value
+    turned = tangent(family, state.safe.c, gauge, value, mixing.projector)
+    return mixing._replace(projector=turned)
+
+
+def _clip(
+    family: Family, settings: Settings, problem: Problem, c: Array, mixing: Mixing
+) -> Array:
+    c = clip(family, c, mixing.lower, mixing.upper)
+    return to_gauge(family, c, settings.gauge, problem.gauge_value)
+
+
+def _with_held_scale(problem: Problem, params: Params) -> Params:
+    return params._replace(tril=jnp.where(problem.is_scale, problem.tril, params.tril))
 
 
 def _after_mixing(
@@ -238,20 +146,20 @@ def _after_mixing(
     state = state._replace(
         trace=state.trace.at[state.num_iterations].set(value, mode="drop")
     )
-    gain = value - state.before
-    # What remains, if gains shrink as the last two did.
-    rate = jnp.clip(gain / state.gain, 0.0, 0.95)
-    remaining = jnp.where(state.is_jump, gain, jnp.abs(gain) * rate / (1.0 - rate))
-    is_calm = (gain <= problem.tol) & (remaining <= problem.tol) & ~is_first
-    calm = jnp.where(is_calm, state.calm + 1, 0)
-    state = state._replace(before=value, gain=gain, calm=calm)
-    is_over = calm >= 2
+    # The gain of a jump says nothing about the next.
+    gain = jnp.where(state.is_jump | is_first, jnp.inf, value - state.before)
+    mixing, moves = _stage(family, settings, problem, state), _moves(problem, state)
+    is_over = is_at_rest(family, problem, mixing, moves, state, sweep, gain)
+    state = state._replace(before=value, gain=gain)
+    if settings.has_parameter_tol:
+        now = identified_vector(family, state.safe, sweep.unit)
+        state = state._replace(previous=now)
     is_out = state.num_iterations >= settings.max_iterations
     return lax.switch(
         jnp.where(is_over, jnp.where(state.stage == 0, 1, 2), jnp.where(is_out, 3, 0)),
         [
             lambda s: _advance(family, settings, problem, s, sweep),
-            lambda s: _release(family, problem, s),
+            lambda s: _release(family, settings, problem, s),
             lambda s: _finish(s, CONVERGED),
             lambda s: _finish(s, EXHAUSTED),
         ],
@@ -265,13 +173,22 @@ def _advance(
     """The next candidate: an extrapolation, or an EM step."""
     if settings.acceleration == "none":
         return _em_step(family, settings, problem, state, sweep)
-    is_jump = state.held_count >= 2
-    jumped = state._replace(held_count=jnp.zeros_like(state.held_count))
+    # Two steps, but more from time to time: those damp the fast directions, and the
+    # next length is that of a slow one. With two alone the iteration can zigzag.
+    is_long = state.num_jumps % LONG_EVERY == LONG_EVERY - 1
+    is_jump = state.held_count >= jnp.where(is_long, LONG_WAIT, 2)
+    jumped = state._replace(
+        held_count=jnp.zeros_like(state.held_count), num_jumps=state.num_jumps + 1
+    )
 
     def jump(state):
-        candidate = _squarem(family, problem, state)
+        params, length = extrapolate(state.history, state.safe)
+        mixing = _stage(family, settings, problem, state)
+        c = _clip(family, settings, problem, params.c, mixing)
         return jumped._replace(
-            candidate=candidate,
+            candidate=_with_held_scale(problem, params)._replace(c=c),
+            # Lengths differ much from one to the next.
+            slowness=jnp.maximum(length, 0.5 * state.slowness),
             has_moved=jnp.ones_like(state.has_moved),
             is_jump=jnp.ones_like(state.is_jump),
         )
@@ -312,11 +229,12 @@ def _m_step(
     params = normal_step(
         problem.x, problem.weights, sweep, state.safe, problem.prior, problem.held
     )
+    params = _with_held_scale(problem, params)
     phase = jnp.full_like(state.phase, MIXING)
     count = state.num_iterations + 1
     if settings.algorithm == "em":
-        mixing = _stage(problem, state)
-        c = mixing_em(family, params.c, problem.weights, sweep, mixing.projector)
+        mixing = _stage(family, settings, problem, state)
+        c = _mixing_em(family, settings, problem, sweep, params.c, mixing)
         params = params._replace(c=clip(family, c, mixing.lower, mixing.upper))
         phase = jnp.full_like(state.phase, NORMAL)
     return state._replace(
@@ -325,6 +243,24 @@ def _m_step(
         phase=phase,
         num_iterations=count,
         is_jump=jnp.zeros_like(state.is_jump),
+    )
+
+
+def _mixing_em(
+    family: Family,
+    settings: Settings,
+    problem: Problem,
+    sweep: Sweep,
+    c: Array,
+    mixing: Mixing,
+) -> Array:
+    return mixing_em(
+        family,
+        c,
+        problem.weights,
+        sweep,
+        mixing.projector,
+        keeps_unit=settings.is_shrunk,
     )
 
 
@@ -344,10 +280,10 @@ def _take_step(
     family: Family, settings: Settings, problem: Problem, state: State, sweep: Sweep
 ) -> State:
     """A step of the mixing law, and of what lies along the skew."""
-    mixing = _stage(problem, state)
+    mixing = _stage(family, settings, problem, state)
     c = state.safe.c
     if settings.algorithm == "mcecm":
-        new = mixing_em(family, c, problem.weights, sweep, mixing.projector)
+        new = _mixing_em(family, settings, problem, sweep, c, mixing)
         step = jnp.concatenate([new - c, jnp.zeros((3,), c.dtype)])
     else:
         step = line_step(
@@ -364,7 +300,7 @@ def _take_step(
     state = state._replace(
         phase=jnp.full_like(state.phase, NORMAL), step=step, is_jump=is_jump
     )
-    return _along(family, problem, state)
+    return _along(family, settings, problem, state)
 
 
 def _moves(problem: Problem, state: State) -> Array:
@@ -372,16 +308,16 @@ def _moves(problem: Problem, state: State) -> Array:
     is_loc = ~jnp.any(problem.held.is_loc)
     is_skew = ~jnp.any(problem.held.is_skew)
     # A scale of low rank plus diagonal does not stay one when skew skew^T is added.
-    is_scale = jnp.asarray(state.safe.factor.shape[1] == 0)
+    is_scale = ~problem.is_scale & (state.safe.factor.shape[1] == 0)
     return jnp.stack([is_loc, is_skew, is_scale]).astype(state.value.dtype)
 
 
-def _along(family: Family, problem: Problem, state: State) -> State:
+def _along(family: Family, settings: Settings, problem: Problem, state: State) -> State:
     """The candidate at the safe point plus the step."""
-    mixing = _stage(problem, state)
+    mixing = _stage(family, settings, problem, state)
     k = family.num_coordinates
     old, step = state.safe.c, state.step
-    c = clip(family, old + step[:k], mixing.lower, mixing.upper)
+    c = _clip(family, settings, problem, old + step[:k], mixing)
     line = retract(family, old, c, step, state.safe_geo.tilt)
     is_whole = jnp.all(_moves(problem, state) > 0) & (state.safe_geo.tilt > 1e-10)
     # No step must be no step to the last bit: it is where a failed one ends.
@@ -409,23 +345,23 @@ def _rejected(
     halvings = state.halvings + 1
     is_spent = (halvings > MAX_HALVINGS) | state.is_jump
     shorter = jnp.where(is_spent, 0.0, 0.25) * state.step
-    state = _along(family, problem, state._replace(step=shorter))
+    state = _along(family, settings, problem, state._replace(step=shorter))
     state = state._replace(
         phase=jnp.zeros_like(state.phase),
         halvings=halvings,
         radius=jnp.maximum(0.25 * state.radius, 1e-4),
         drop=drop,
-        # After a failed jump the gain says nothing.
-        before=jnp.where(is_spent, state.value, state.before),
     )
     verdict = jnp.where(is_start, BROKEN, jnp.where(is_drop, DECREASED, STALLED))
     return lax.cond(is_em | is_start, lambda s: _finish(s, verdict), lambda s: s, state)
 
 
-def _release(family: Family, problem: Problem, state: State) -> State:
+def _release(
+    family: Family, settings: Settings, problem: Problem, state: State
+) -> State:
     """The nested law is fitted: remember it, and let its parameters go."""
     mixing = jax.tree.map(lambda y: y[1], problem.mixing)
-    c = clip(family, state.safe.c + problem.push, mixing.lower, mixing.upper)
+    c = _clip(family, settings, problem, state.safe.c + problem.push, mixing)
     is_better = state.value > state.best_value
     best = jax.tree.map(lambda y, z: jnp.where(is_better, y, z), state.safe, state.best)
     low = jnp.full_like(state.value, -jnp.inf)
@@ -438,7 +374,7 @@ def _release(family: Family, problem: Problem, state: State) -> State:
         phase=jnp.zeros_like(state.phase),
         value=low,
         before=low,
-        calm=jnp.zeros_like(state.calm),
+        slowness=jnp.zeros_like(state.slowness),
         gain=jnp.full_like(state.gain, jnp.inf),
         held_count=jnp.zeros_like(state.held_count),
         is_jump=jnp.zeros_like(state.is_jump),
@@ -488,41 +424,3 @@ def limit_coordinates(c: Array) -> Array:
     size = jnp.maximum(jnp.abs(p), 0.05)
     # b -> 0 at p > 0, with 2 p / a as the mean; else a -> 0, with -2 p / b.
     return jnp.where(p > 0, jnp.stack([size, la, least]), jnp.stack([-size, least, lb]))
-
-
-def _squarem(family: Family, problem: Problem, state: State) -> Params:
-    """The extrapolation of Varadhan and Roland (2008), Scand. J. Statist. 35."""
-    first = _to_vector(jax.tree.map(lambda y: y[0], state.history))
-    second = _to_vector(jax.tree.map(lambda y: y[1], state.history))
-    third = _to_vector(state.safe)
-    step = jax.tree.map(jnp.subtract, second, first)
-    bend = jax.tree.map(lambda a, b, s: a - b - s, third, second, step)
-    length = -jnp.sqrt(_dot(step, step) / jnp.maximum(_dot(bend, bend), 1e-300))
-    length = jnp.clip(jnp.where(jnp.isfinite(length), length, -1.0), -64.0, -1.0)
-    out = jax.tree.map(
-        lambda a, s, b: a - 2.0 * length * s + length * length * b, first, step, bend
-    )
-    params = _from_vector(out)
-    mixing = _stage(problem, state)
-    return params._replace(c=clip(family, params.c, mixing.lower, mixing.upper))
-
-
-def _to_vector(params: Params) -> Params:
-    """Coordinates without bounds: logs of what is positive."""
-    diagonal = jnp.diagonal(params.tril)
-    tril = params.tril + jnp.diag(jnp.log(diagonal) - diagonal)
-    return params._replace(tril=tril, diag=jnp.log(params.diag))
-
-
-def _from_vector(params: Params) -> Params:
-    diagonal = jnp.diagonal(params.tril)
-    tril = params.tril + jnp.diag(jnp.exp(diagonal) - diagonal)
-    params = params._replace(tril=tril, diag=jnp.exp(params.diag))
-    if params.factor.shape[1] == 0:
-        return params
-    return params._replace(tril=tril_of_factor(params.factor, params.diag))
-
-
-def _dot(one: Params, other: Params) -> Array:
-    pairs = zip(one, other, strict=True)
-    return sum((jnp.sum(y * z) for y, z in pairs), jnp.zeros(()))

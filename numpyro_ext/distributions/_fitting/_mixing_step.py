@@ -65,6 +65,19 @@ def line_step(
 
     `moves` is 1 for those of the three that may move.
     """
+    basis = line_basis(family, c, tilt, projector, moves, radius)
+    return newton_direction(gradient, hessian, basis)
+
+
+def line_basis(
+    family: Family,
+    c: Array,
+    tilt: Array,
+    projector: Array,
+    moves: Array,
+    radius: Array,
+) -> Array:
+    """The longest steps that may be taken, as columns."""
     k = family.num_coordinates
     has_skew = tilt > 1e-10
     safe = jnp.where(has_skew, tilt, 1.0)
@@ -77,7 +90,7 @@ def line_step(
     basis = _moment_basis(family, c, safe, mean, variance)
     is_whole = jnp.all(moves > 0) & has_skew
     basis = jnp.where(is_whole, basis, jnp.eye(k + 3, dtype=c.dtype))
-    return newton_direction(gradient, hessian, basis @ (whole * (radius * reach)))
+    return basis @ (whole * (radius * reach))
 
 
 def _moment_basis(

@@ -104,11 +104,14 @@ def make_options(
     dim: int,
     *,
     tol: float,
+    parameter_tol: float = np.inf,
     resolution: float,
     strength: float = 0.0,
     target: Any = None,
     loc: Any = None,
     skew: Any = None,
+    tril: Any = None,
+    gauge_value: float = 0.0,
 ) -> Options:
     """Everything, as arrays of one dtype."""
 
@@ -122,11 +125,15 @@ def make_options(
     return Options(
         resolution=jnp.asarray(resolution, dtype),
         tol=jnp.asarray(tol, dtype),
+        parameter_tol=jnp.asarray(parameter_tol, dtype),
         strength=jnp.asarray(strength, dtype),
         target=jnp.asarray(np.eye(dim) if target is None else target, dtype),
         loc=vector(loc),
         skew=vector(skew),
         is_loc=flag(loc),
         is_skew=flag(skew),
+        tril=jnp.asarray(np.eye(dim) if tril is None else tril, dtype),
+        is_scale=jnp.asarray(tril is not None),
+        gauge_value=jnp.asarray(gauge_value, dtype),
         **mixing,
     )

@@ -2,15 +2,20 @@
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
 from ..._checks import check_choice
+from .._law import as_float
 from ._data import find_ties, read_data
+from ._family import GIG, limits
+from ._mixing_em import expectations_step
 from ._result import LawFit
 from ._verdict import FitStatus
 
@@ -26,12 +31,8 @@ def fit_positive(
     begin = time.perf_counter()
     owner = f"{law.__name__}.fit"
     check_choice(owner, "method", method, ("em", "newton"))
-    if fix:
-        raise ValueError(
-            f"`{owner}(fix={dict(fix)})`: nothing can be fixed here. Fit "
-            "`InverseGaussian` for p = -1/2, or NumPyro's `Gamma` for b = 0."
-        )
-    count = len(law.arg_constraints)
+    held = _read_fix(owner, law, fix)
+    count = len(law.arg_constraints) - len(held)
     rows, weights = read_data(
         owner, x, weights, is_univariate=True, num_parameters=count
     )
@@ -47,7 +48,10 @@ def fit_positive(
         )
     # In units of the mean, so that no power overflows.
     unit = jnp.sum(weights * values) / jnp.sum(weights)
-    fitted = _rescaled(law.fit_mle(values / unit, weights), unit)
+    if held:
+        fitted = _fit_held(law, values / unit, weights / jnp.sum(weights), unit, held)
+    else:
+        fitted = _rescaled(law.fit_mle(values / unit, weights), unit)
     log_likelihood = float(jnp.sum(weights * fitted.log_prob(values)))
     status, message = _verdict(fitted)
     ties = find_ties(np.asarray(rows), np.asarray(weights))
@@ -68,8 +72,57 @@ def fit_positive(
         information=(float("nan"), float("nan")),
         x=rows,
         weights=weights,
-        fix={},
+        fix=held,
     )
+
+
+def _read_fix(owner: str, law: Any, fix: Mapping[str, Any] | None) -> dict[str, Any]:
+    held = {}
+    for name, given in (fix or {}).items():
+        if name not in law.arg_constraints:
+            known = ", ".join(f"`{k}`" for k in law.arg_constraints)
+            raise ValueError(
+                f"`{owner}(fix={{{name!r}: ...}})`: `{name}` cannot be fixed; those "
+                f"that can are {known}."
+            )
+        value = np.asarray(as_float(owner, name, given))
+        is_good = value.ndim == 0 and np.isfinite(value)
+        if not (is_good and (name == "p" or value > 0)):
+            raise ValueError(
+                f"`{owner}(fix={{{name!r}: {given}}})`: give one finite number"
+                f"{'.' if name == 'p' else ' above 0.'}"
+            )
+        held[name] = value
+    if held and len(held) == len(law.arg_constraints):
+        raise ValueError(
+            f"`{owner}(fix={held})`: all parameters are fixed, and nothing is left to "
+            "fit."
+        )
+    return held
+
+
+def _fit_held(
+    law: Any, y: Array, weights: Array, unit: Array, held: Mapping[str, Any]
+) -> Any:
+    """The law of y times `unit`, with these parameters; `weights` sum to 1."""
+    mean, inverse = jnp.sum(weights * y), jnp.sum(weights / y)
+    if "loc" in held:
+        m = held["loc"] / unit
+        return law(held["loc"], unit * m * m / (mean - 2.0 * m + m * m * inverse))
+    if "concentration" in held:
+        return law(unit * mean, held["concentration"])
+    # The M step of a mixing law, whose expectations are those of the data.
+    log_a = jnp.log(held["a"] * unit) if "a" in held else 0.0
+    log_b = jnp.log(held["b"] / unit) if "b" in held else 0.0
+    c = jnp.asarray([held.get("p", -0.5), log_a, log_b], y.dtype)
+    free = [float(name not in held) for name in ("p", "a", "b")]
+    log_mean = jnp.sum(weights * jnp.log(y))
+    c = _held_step(c, mean, inverse, log_mean, jnp.diag(jnp.asarray(free, y.dtype)))
+    own = {"p": c[0], "a": jnp.exp(c[1]) / unit, "b": jnp.exp(c[2]) * unit}
+    return law(**(own | {k: jnp.asarray(v, y.dtype) for k, v in held.items()}))
+
+
+_held_step = jax.jit(partial(expectations_step, GIG))
 
 
 def _rescaled(law: Any, unit: Array) -> Any:
@@ -80,9 +133,10 @@ def _rescaled(law: Any, unit: Array) -> Any:
 
 
 def _verdict(law: Any) -> tuple[FitStatus, str]:
-    if not hasattr(law, "a") or bool((law.a > 0) & (law.b > 0)):
+    omega = 1.0 if not hasattr(law, "a") else float(jnp.sqrt(law.a * law.b))
+    if not hasattr(law, "a") or (omega > 0 and omega > 2.0 * _least_omega(law)):
         return FitStatus.CONVERGED, "Solved: the likelihood has one maximum."
-    if bool(law.b == 0):
+    if bool(law.p > 0):
         return (
             FitStatus.GAMMA_LIMIT,
             "On the boundary b = 0, where the law is Gamma.",
@@ -93,18 +147,28 @@ def _verdict(law: Any) -> tuple[FitStatus, str]:
     )
 
 
+def _least_omega(law: Any) -> float:
+    return limits(law.a.dtype).omega_low
+
+
 def positive_errors(fit: LawFit) -> dict[str, np.ndarray]:
     """By the Fisher information; NaN at an edge of the family."""
     law: Any = fit.law
     names = tuple(law.arg_constraints)
+    moves = np.asarray([name not in fit.fix for name in names])
     if fit.status != FitStatus.CONVERGED:
-        return {name: np.asarray(np.nan) for name in names}
+        return {
+            k: np.asarray(np.nan) for k, free in zip(names, moves, strict=True) if free
+        }
     n = fit.num_observations
     if hasattr(law, "concentration"):
         m, k = float(law.loc), float(law.concentration)
-        errors = np.sqrt([m**3 / (k * n), 2.0 * k**2 / n])
+        # Orthogonal: what is fixed does not matter.
+        errors = np.sqrt([m**3 / (k * n), 2.0 * k**2 / n])[moves]
     else:
         information = np.asarray(law.fisher_information) * n
         # (p, a, b) from (p - 1, -a / 2, -b / 2).
-        errors = np.sqrt(np.diag(np.linalg.inv(information))) * [1.0, 2.0, 2.0]
-    return {k: np.asarray(e) for k, e in zip(names, errors, strict=True)}
+        inverse = np.linalg.inv(information[np.ix_(moves, moves)])
+        errors = np.sqrt(np.diag(inverse)) * np.asarray([1.0, 2.0, 2.0])[moves]
+    free = [name for name, is_free in zip(names, moves, strict=True) if is_free]
+    return {k: np.asarray(e) for k, e in zip(free, errors, strict=True)}
