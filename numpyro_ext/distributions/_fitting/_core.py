@@ -12,6 +12,7 @@ from ._density import Params, Prior
 from ._family import Family
 from ._loop import run
 from ._m_step import Held
+from ._many_columns import has_many, run_many
 from ._start import Units, start_params, units_of
 from ._state import Mixing, Problem, Settings, State, initial_state
 
@@ -157,7 +158,7 @@ def start_states(
     """The states before the first iteration, one for each start."""
     shared = _shared(x, weights, options)
     held = shared.held
-    base = start_params(shared.x, shared.weights, rank, options.start[0])
+    base, share = start_params(shared.x, shared.weights, rank, options.start[0])
     base = base._replace(
         loc=jnp.where(held.is_loc, held.loc, base.loc),
         skew=jnp.where(held.is_skew, held.skew, base.skew),
@@ -167,9 +168,13 @@ def start_states(
         mine = _of_start(options, own)
         problem = _problem(shared, mine)
         start = base._replace(c=mine.start)
-        return initial_state(family, settings, problem, start, mine.stage)
+        state = initial_state(family, settings, problem, start, mine.stage)
+        return state._replace(final=state.final._replace(mean_inverse=share))
 
-    return jax.vmap(one)(_own(options))
+    own = _own(options)
+    if has_many(settings, x.shape[1]):
+        own = jax.tree.map(lambda z: z[:1], own)
+    return jax.vmap(one)(own)
 
 
 def advance(
@@ -191,6 +196,13 @@ def advance(
         return run(family, settings, problem, state, jnp.asarray(limit))
 
     args = _own(options), states
+    if has_many(settings, x.shape[1]):
+        # One state for all starts: they differ in the first round alone.
+        own, state = jax.tree.map(lambda z: z[0], args)
+        released = options.start + options.push
+        problem = _problem(shared, _of_start(options, own))
+        out = run_many(family, settings, problem, state, released, jnp.asarray(limit))
+        return jax.tree.map(lambda z: z[None], out)
     if options.start.shape[0] == 1:
         only = one(jax.tree.map(lambda z: z[0], args))
         return jax.tree.map(lambda z: z[None], only)
@@ -236,8 +248,8 @@ def _normal_value(y: Array, weights: Array, held: Held) -> Array:
     mean = weights @ y
     # A held loc with a free skew bounds nothing in the normal limit.
     mean = jnp.where(held.is_loc & held.is_skew, held.loc, mean)
-    centred = y - mean
-    scatter = (centred * weights[:, None]).T @ centred
+    centred = (y - mean).T
+    scatter = (centred * weights) @ centred.T
     diagonal = jnp.diagonal(jnp.linalg.cholesky(scatter))
     d = y.shape[1]
     return -0.5 * d * (LOG_2PI + 1.0) - jnp.sum(jnp.log(diagonal))

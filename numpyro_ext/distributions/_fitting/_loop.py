@@ -20,7 +20,7 @@ from ._density import (
     move_params,
 )
 from ._family import Family, clip
-from ._m_step import normal_step
+from ._m_step import line_moves, normal_step
 from ._mixing_em import mixing_em
 from ._mixing_step import line_step, retract
 from ._squarem import extrapolate
@@ -62,7 +62,7 @@ def _body(family: Family, settings: Settings, problem: Problem, state: State) ->
     x, prior = problem.x, problem.prior
     geo = lax.cond(
         state.has_moved,
-        lambda: geometry(x, state.candidate, prior),
+        lambda: geometry(x.T, state.candidate, prior),
         lambda: state.geo,
     )
     is_exact = state.phase == EXACT
@@ -201,7 +201,7 @@ def _m_step(
     family: Family, settings: Settings, problem: Problem, state: State, sweep: Sweep
 ) -> State:
     params = normal_step(
-        problem.x, problem.weights, sweep, state.safe, problem.prior, problem.held
+        problem.x.T, problem.weights, sweep, state.safe, problem.prior, problem.held
     )
     phase = jnp.full_like(state.phase, MIXING)
     count = state.num_iterations + 1
@@ -259,12 +259,7 @@ def _take_step(
 
 
 def _moves(problem: Problem, state: State) -> Array:
-    """Which of nu, eps and kappa may move."""
-    is_loc = ~jnp.any(problem.held.is_loc)
-    is_skew = ~jnp.any(problem.held.is_skew)
-    # A scale of low rank plus diagonal does not stay one when skew skew^T is added.
-    is_scale = jnp.asarray(state.safe.factor.shape[1] == 0)
-    return jnp.stack([is_loc, is_skew, is_scale]).astype(state.value.dtype)
+    return line_moves(problem.held, state.safe)
 
 
 def _along(family: Family, problem: Problem, state: State) -> State:

@@ -11,6 +11,8 @@ from ._family import Family, coordinates
 
 ROBUST_STEPS = 8
 SCATTER_STEPS = 4
+# So many columns tell which rows are far.
+MAX_SCATTER = 128
 
 
 class Units(NamedTuple):
@@ -37,42 +39,52 @@ def units_of(x: Array, weights: Array) -> Units:
     return Units(centre, half * half)
 
 
-def robust_start(x: Array, weights: Array, rank: int) -> tuple[Array, Array, Array]:
+def robust_start(
+    x: Array, weights: Array, rank: int
+) -> tuple[Array, Array, Array, Array]:
     """Cholesky factor, factors and diagonal of a scatter that outliers do not spoil.
 
-    A few EM steps of Student's t law with 4 degrees of freedom at loc 0.
+    A few EM steps of Student's t law with 4 degrees of freedom at loc 0. Of many
+    columns a part tells well enough which rows are far. The last of the returned is
+    the factor by which each row counted.
     """
-    d = x.shape[1]
-    eye = jnp.eye(d, dtype=x.dtype)
-    scatter = eye
+    columns = x.T
+    d = columns.shape[0]
+    part = columns[:: -(-d // MAX_SCATTER)]
+    share = jnp.ones_like(weights)
+    scatter = part
     for step in range(SCATTER_STEPS):
-        if step == 0:
-            squares = jnp.sum(x * x, axis=1)
-        else:
-            inverse = jnp.linalg.inv(jnp.linalg.cholesky(scatter))
-            squares = jnp.sum(jnp.square(x @ inverse.T), axis=1)
-        pull = weights * (4.0 + d) / (4.0 + squares)
-        scatter = (x * pull[:, None]).T @ x / jnp.sum(pull)
+        white = part
+        if step > 0:
+            white = jnp.linalg.inv(jnp.linalg.cholesky(scatter)) @ part
+        share = (4.0 + len(part)) / (4.0 + jnp.sum(white * white, axis=0))
+        pull = weights * share
+        used = columns if step == SCATTER_STEPS - 1 else part
+        scatter = (used * pull) @ used.T / jnp.sum(pull)
         # Rows on a hyperplane must not stop the start.
-        scatter = scatter + 1e-6 * jnp.trace(scatter) / d * eye
+        eye = jnp.eye(len(used), dtype=x.dtype)
+        scatter = scatter + 1e-6 * jnp.trace(scatter) / len(used) * eye
     factor = jnp.zeros((d, 0), x.dtype)
     diag = jnp.ones((d,), x.dtype)
     if rank == 0:
-        return jnp.linalg.cholesky(scatter), factor, diag
+        return jnp.linalg.cholesky(scatter), factor, diag, share
     values, vectors = jnp.linalg.eigh(scatter)
     noise = jnp.mean(values[: d - rank]) if rank < d else 0.5 * values[0]
     lengths = jnp.sqrt(jnp.maximum(values[d - rank :] - noise, 0.1 * noise))
     factor = vectors[:, d - rank :] * lengths
     rest = jnp.diagonal(scatter) - jnp.sum(factor * factor, axis=1)
     diag = jnp.maximum(rest, 0.05 * jnp.diagonal(scatter))
-    return jnp.linalg.cholesky(factor @ factor.T + jnp.diag(diag)), factor, diag
+    return jnp.linalg.cholesky(factor @ factor.T + jnp.diag(diag)), factor, diag, share
 
 
-def start_params(x: Array, weights: Array, rank: int, c: Array) -> Params:
-    """No skew, loc at the centre, a robust scatter, and this mixing law."""
-    tril, factor, diag = robust_start(x, weights, rank)
+def start_params(x: Array, weights: Array, rank: int, c: Array) -> tuple[Params, Array]:
+    """No skew, loc at the centre, a robust scatter, and this mixing law.
+
+    And the factor by which each row counted in the scatter.
+    """
+    tril, factor, diag, share = robust_start(x, weights, rank)
     zero = jnp.zeros((x.shape[1],), x.dtype)
-    return Params(c, zero, zero, tril, factor, diag)
+    return Params(c, zero, zero, tril, factor, diag), share
 
 
 def default_coordinates(family: Family) -> np.ndarray:
