@@ -31,6 +31,8 @@ LOG_2 = math.log(2.0)
 LOG_2PI = math.log(2.0 * math.pi)
 # Stands for 0 under the square root of A B.
 LEAST = 1e-20
+# Triangles of so many rows at most are left to LAPACK.
+BLOCK = 64
 
 
 class Params(NamedTuple):
@@ -88,10 +90,31 @@ class Prior(NamedTuple):
 
 def inverse_tril(tril: Array) -> Array:
     """The inverse of a lower triangle."""
-    if tril.shape[-1] == 1:
+    d = len(tril)
+    if d == 1:
         return 1.0 / tril
-    eye = jnp.eye(tril.shape[-1], dtype=tril.dtype)
-    return jax.scipy.linalg.solve_triangular(tril, eye, lower=True)
+    if d <= BLOCK:
+        eye = jnp.eye(d, dtype=tril.dtype)
+        return jax.scipy.linalg.solve_triangular(tril, eye, lower=True)
+    half = d // 2
+    top, low = inverse_tril(tril[:half, :half]), inverse_tril(tril[half:, half:])
+    cross = -low @ (tril[half:, :half] @ top)
+    none = jnp.zeros((half, d - half), tril.dtype)
+    return jnp.block([[top, none], [cross, low]])
+
+
+def solve_tril(tril: Array, columns: Array) -> Array:
+    """The inverse of a lower triangle times columns, by products of blocks.
+
+    LAPACK's own takes twice the time for hundreds of columns.
+    """
+    d = len(tril)
+    if d <= BLOCK:
+        return inverse_tril(tril) @ columns
+    half = d // 2
+    top = solve_tril(tril[:half, :half], columns[:half])
+    rest = columns[half:] - tril[half:, :half] @ top
+    return jnp.concatenate([top, solve_tril(tril[half:, half:], rest)])
 
 
 def geometry(columns: Array, params: Params, prior: Prior) -> Geometry:
@@ -105,7 +128,7 @@ def geometry(columns: Array, params: Params, prior: Prior) -> Geometry:
         white = (columns[0] - params.loc[0]) * inverse[0, 0]
         squares, cross = white * white, white * tilt[0]
     else:
-        white = inverse @ (columns - params.loc[:, None])
+        white = solve_tril(params.tril, columns - params.loc[:, None])
         squares = jnp.sum(white * white, axis=0)
         cross = tilt @ white
     diagonal = jnp.diagonal(params.tril)

@@ -5,12 +5,12 @@ takes Newton steps of the mixing law, and of what lies along the skew, until not
 gained at these distances, and then one M step.
 
 That M step goes too short in a way that is known beforehand. A row's factor
-$\delta = E[1/w \mid x]$ is about inverse to its distance, and its own part of the scale,
-the leverage $h = \pi\delta\,(x-\mu)^T\Sigma^{-1}(x-\mu)$ with $\sum h \approx d$, lowers
-the distance by h for each unit by which $\log\delta$ rises. So a rise from one round to
-the next is followed by one of h times its size, and so on: in all h / (1 - h) more. The
-M step takes the factors at the end of that series. A candidate that is worse is
-replaced by the plain M step, so that the accepted values never decrease.
+$\delta = E[1/w \mid x]$ is about inverse to its distance, and its own part of the
+scale, the leverage $h = \pi\delta\,(x-\mu)^T\Sigma^{-1}(x-\mu)$ with $\sum h \approx d$
+and weights $\pi$, lowers the distance by h for each unit by which $\log\delta$ rises. So
+a rise from one round to the next is followed by one of h times its size, and so on: by
+h / (1 - h) in all. The M step takes the factors at the end of that series. A candidate
+that is worse is replaced by the plain M step, so that the accepted values never fall.
 """
 
 from typing import NamedTuple
@@ -23,7 +23,6 @@ from ._density import (
     Geometry,
     Line,
     Params,
-    Prior,
     Sweep,
     compose_lines,
     evaluate,
@@ -35,6 +34,7 @@ from ._family import GIG, Family, clip
 from ._loop import limit_coordinates
 from ._m_step import line_moves, normal_step
 from ._mixing_step import line_step, retract
+from ._start import MANY
 from ._state import (
     BROKEN,
     CONVERGED,
@@ -52,12 +52,10 @@ from ._state import (
 )
 from ._stopping import newton_gain
 
-# From so many columns on a row's distance costs more than its Bessel function.
-MANY = 64
 MAX_STEPS = 30
 # Where gains shrink faster than that, the next can be told from the last two.
 FAST = 0.1
-MAX_LEVERAGE = 0.8
+MAX_LEVERAGE = 0.9
 
 
 class Rounds(NamedTuple):
@@ -102,8 +100,7 @@ def run_many(
     `starts`, of shape (s, k), are tried at the distances of the first round; the best
     goes on. `state.final.mean_inverse` holds the factors that made the scale.
     """
-    # The shape (d, n), stored: products take half the time.
-    columns = lax.optimization_barrier(problem.x.T)
+    columns = problem.x.T
 
     def body(rounds):
         return _body(family, settings, problem, columns, starts, rounds)
@@ -357,12 +354,13 @@ def _m_step(
     more = jnp.zeros_like(pull)
     is_full = state.safe.factor.shape[1] == 0
     if settings.acceleration != "none" and is_full:
-        lever = problem.weights * sweep.mean_inverse * state.safe_geo.squares
-        lever = jnp.clip(lever / (1.0 + problem.prior.strength), 0.0, MAX_LEVERAGE)
-        change = pull - rounds.pull
+        squares = problem.weights * state.safe_geo.squares
+        squares = squares / (1.0 + problem.prior.strength)
+        new, old = squares * sweep.mean_inverse, squares * jnp.exp(rounds.pull)
         # The scale of w is free.
-        change = change - jnp.sum(problem.weights * change)
-        more = lever / (1.0 - lever) * change
+        old = old * jnp.sum(new) / jnp.sum(old)
+        new, old = (jnp.minimum(h, MAX_LEVERAGE) for h in (new, old))
+        more = jnp.log1p(-old) - jnp.log1p(-new)
         is_good = ~is_plain & jnp.all(jnp.isfinite(more))
         more = jnp.where(is_good, more, 0.0)
     factor = jnp.exp(more)

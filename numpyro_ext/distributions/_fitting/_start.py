@@ -6,13 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from ._density import Params
+from ._density import Params, solve_tril
 from ._family import Family, coordinates
 
-ROBUST_STEPS = 8
-SCATTER_STEPS = 4
-# So many columns tell which rows are far.
-MAX_SCATTER = 128
+# From so many columns on a row's distance costs more than its Bessel function.
+MANY = 64
+ROBUST_STEPS, FEW_STEPS = 8, 3
+# Columns of the first scatters, at most: enough to tell which rows are far.
+SCATTER_SIZES = (64, 64, 256)
 
 
 class Units(NamedTuple):
@@ -28,14 +29,16 @@ def units_of(x: Array, weights: Array) -> Units:
     `weights` sum to 1. One wild row neither moves the centre nor sets the scale, by
     which the resolution of the data is judged.
     """
-    centre = weights @ x
-    for _ in range(ROBUST_STEPS):
-        far = jnp.abs(x - centre)
-        near = 1e-3 * (weights @ far)
-        pull = weights[:, None] / jnp.maximum(far + near, jnp.finfo(x.dtype).tiny)
+    columns = x.T
+    centre = columns @ weights
+    for _ in range(ROBUST_STEPS if len(columns) < MANY else FEW_STEPS):
+        centred = columns - centre[:, None]
+        far = jnp.abs(centred)
+        near = 1e-3 * (far @ weights)
+        pull = weights / jnp.maximum(far + near[:, None], jnp.finfo(x.dtype).tiny)
         # Against the last centre, so that a large offset costs no digits.
-        centre = centre + jnp.sum(pull * (x - centre), axis=0) / jnp.sum(pull, axis=0)
-    half = weights @ jnp.sqrt(jnp.abs(x - centre))
+        centre = centre + jnp.sum(pull * centred, axis=1) / jnp.sum(pull, axis=1)
+    half = jnp.sqrt(jnp.abs(columns - centre[:, None])) @ weights
     return Units(centre, half * half)
 
 
@@ -50,20 +53,17 @@ def robust_start(
     """
     columns = x.T
     d = columns.shape[0]
-    part = columns[:: -(-d // MAX_SCATTER)]
-    share = jnp.ones_like(weights)
-    scatter = part
-    for step in range(SCATTER_STEPS):
-        white = part
-        if step > 0:
-            white = jnp.linalg.inv(jnp.linalg.cholesky(scatter)) @ part
-        share = (4.0 + len(part)) / (4.0 + jnp.sum(white * white, axis=0))
+    parts = [columns[:: -(-d // size)] for size in (*SCATTER_SIZES, d)]
+    white, share, scatter = parts[0], weights, parts[0]
+    for i, part in enumerate(parts):
+        if i > 0:
+            white = solve_tril(jnp.linalg.cholesky(scatter), parts[i - 1])
+        share = (4.0 + len(white)) / (4.0 + jnp.sum(white * white, axis=0))
         pull = weights * share
-        used = columns if step == SCATTER_STEPS - 1 else part
-        scatter = (used * pull) @ used.T / jnp.sum(pull)
+        scatter = (part * pull) @ part.T / jnp.sum(pull)
         # Rows on a hyperplane must not stop the start.
-        eye = jnp.eye(len(used), dtype=x.dtype)
-        scatter = scatter + 1e-6 * jnp.trace(scatter) / len(used) * eye
+        eye = jnp.eye(len(part), dtype=x.dtype)
+        scatter = scatter + 1e-6 * jnp.trace(scatter) / len(part) * eye
     factor = jnp.zeros((d, 0), x.dtype)
     diag = jnp.ones((d,), x.dtype)
     if rank == 0:
