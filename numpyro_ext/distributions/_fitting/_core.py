@@ -166,10 +166,8 @@ def _start_states(
     shared: Shared, options: Options, family: Family, settings: Settings, rank: int
 ) -> State:
     held = shared.held
-    base, share = start_params(shared.x, shared.weights, rank, options.start[0])
-    base = base._replace(
-        loc=jnp.where(held.is_loc, held.loc, base.loc),
-        skew=jnp.where(held.is_skew, held.skew, base.skew),
+    base, share = start_params(
+        shared.x, shared.weights, rank, options.start[0], shared.prior, held
     )
 
     def one(own):

@@ -16,6 +16,8 @@ from ._density import Params, Prior, Sweep
 
 # EM steps of the factor model inside one M step; each raises the expected log density.
 FACTOR_STEPS = 40
+# Of a single row, to be trusted.
+MAX_LEVERAGE = 0.9
 
 
 class Held(NamedTuple):
@@ -74,6 +76,22 @@ def normal_step(
     )
     tril, factor, diag = scale_of(scatter, params)
     return params._replace(loc=loc, skew=skew, tril=tril, factor=factor, diag=diag)
+
+
+def overshoot(weights: Array, squares: Array, new: Array, old: Array) -> Array:
+    """Log of what makes the new factors of the rows those at the end of a series.
+
+    A scale was made with the old factors, `squares` are the distances under it, and the
+    new factors, which follow from them, are about inverse to them. With its leverage h,
+    its own part of the scale, a row that counts more lowers its distance, and so counts
+    more again: the end is where new (1 - h old) = old (1 - h new), row by row.
+    """
+    new, old = weights * squares * new, weights * squares * old
+    # A common factor says nothing: the scale of w is free.
+    old = old * jnp.sum(new) / jnp.sum(old)
+    new, old = (jnp.minimum(h, MAX_LEVERAGE) for h in (new, old))
+    more = jnp.log1p(-old) - jnp.log1p(-new)
+    return jnp.where(jnp.all(jnp.isfinite(more)), more, 0.0)
 
 
 def scale_of(scatter: Array, params: Params) -> tuple[Array, Array, Array]:

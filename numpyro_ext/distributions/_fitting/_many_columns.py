@@ -4,13 +4,9 @@ Distances and scatter cost n d^2 each, the mixing law at given distances n. So a
 takes Newton steps of the mixing law, and of what lies along the skew, until nothing is
 gained at these distances, and then one M step.
 
-That M step goes too short in a way that is known beforehand. A row's factor
-$\delta = E[1/w \mid x]$ is about inverse to its distance, and its own part of the
-scale, the leverage $h = \pi\delta\,(x-\mu)^T\Sigma^{-1}(x-\mu)$ with $\sum h \approx d$
-and weights $\pi$, lowers the distance by h for each unit by which $\log\delta$ rises. So
-a rise from one round to the next is followed by one of h times its size, and so on: by
-h / (1 - h) in all. The M step takes the factors at the end of that series. A candidate
-that is worse is replaced by the plain M step, so that the accepted values never fall.
+That M step goes too short in a way that is known beforehand, and is made longer; see
+`overshoot`. A candidate that is worse is replaced by the plain M step, so that the
+accepted values never fall.
 """
 
 from typing import NamedTuple
@@ -32,7 +28,7 @@ from ._density import (
 )
 from ._family import GIG, Family, clip
 from ._loop import limit_coordinates
-from ._m_step import line_moves, normal_step
+from ._m_step import line_moves, normal_step, overshoot
 from ._mixing_step import line_step, retract
 from ._start import MANY
 from ._state import (
@@ -53,9 +49,10 @@ from ._state import (
 from ._stopping import newton_gain
 
 MAX_STEPS = 30
+# Nats for each row that the mixing law of the first round may lack.
+ROUGH = 1e-4
 # Where gains shrink faster than that, the next can be told from the last two.
 FAST = 0.1
-MAX_LEVERAGE = 0.9
 
 
 class Rounds(NamedTuple):
@@ -141,6 +138,7 @@ def _body(
         problem._replace(prior=prior._replace(blur=blur)),
         state.candidate,
         geo,
+        jnp.abs(state.gain),
         jnp.where(is_over, 1, MAX_STEPS),
     )
     state = state._replace(geo=geo, sweeps=state.sweeps + settled.count)
@@ -165,14 +163,20 @@ def _body(
 
 
 def _settle(
-    family: Family, problem: Problem, params: Params, geo: Geometry, limit: Array
+    family: Family,
+    problem: Problem,
+    params: Params,
+    geo: Geometry,
+    last_gain: Array,
+    limit: Array,
 ) -> Settled:
     """Newton steps at fixed distances, `limit` evaluations at most."""
     mixing: Mixing = jax.tree.map(lambda y: y[1], problem.mixing)
     moves = line_moves(problem.held, params)
     k = family.num_coordinates
     dim = problem.x.shape[1]
-    tol = 0.1 * dim * problem.tol
+    # Far from the end, less will do.
+    tol = jnp.maximum(0.1 * dim * problem.tol, jnp.minimum(1e-4 * last_gain, ROUGH))
     zero = jnp.zeros_like(geo.tilt)
 
     def along(best, step):
@@ -354,15 +358,10 @@ def _m_step(
     more = jnp.zeros_like(pull)
     is_full = state.safe.factor.shape[1] == 0
     if settings.acceleration != "none" and is_full:
-        squares = problem.weights * state.safe_geo.squares
-        squares = squares / (1.0 + problem.prior.strength)
-        new, old = squares * sweep.mean_inverse, squares * jnp.exp(rounds.pull)
-        # The scale of w is free.
-        old = old * jnp.sum(new) / jnp.sum(old)
-        new, old = (jnp.minimum(h, MAX_LEVERAGE) for h in (new, old))
-        more = jnp.log1p(-old) - jnp.log1p(-new)
-        is_good = ~is_plain & jnp.all(jnp.isfinite(more))
-        more = jnp.where(is_good, more, 0.0)
+        squares = state.safe_geo.squares / (1.0 + problem.prior.strength)
+        old = jnp.exp(rounds.pull)
+        more = overshoot(problem.weights, squares, sweep.mean_inverse, old)
+        more = jnp.where(is_plain, 0.0, more)
     factor = jnp.exp(more)
     pushed = sweep._replace(
         mean_inverse=sweep.mean_inverse * factor, mean_w=sweep.mean_w / factor
