@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from ._density import Params, Prior
+from ._density import Params, Prior, gram
 from ._family import Family
 from ._loop import run
 from ._m_step import Held
@@ -273,7 +273,7 @@ def _normal_value(y: Array, weights: Array, held: Held) -> tuple[Array, Array]:
     # A held loc with a free skew bounds nothing in the normal limit.
     mean = jnp.where(held.is_loc & held.is_skew, held.loc, mean)
     centred = columns - mean[:, None]
-    scatter = (centred * weights) @ centred.T
+    scatter = gram(centred * jnp.sqrt(weights))
     diagonal = jnp.diagonal(jnp.linalg.cholesky(scatter))
     d = y.shape[1]
     value = -0.5 * d * (LOG_2PI + 1.0) - jnp.sum(jnp.log(diagonal))

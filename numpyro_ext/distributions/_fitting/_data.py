@@ -95,7 +95,9 @@ def _check_rows(
             f"`{owner}`: d = {d} columns and n = {n} rows. A scale of full rank needs "
             "more rows than columns; take fewer columns, or more rows."
         )
-    constant = np.ptp(used, axis=0) == 0
+    constant = used[0] == used[-1]
+    if constant.any():
+        constant = np.ptp(used, axis=0) == 0
     if constant.any():
         column = int(np.argmax(constant))
         raise ValueError(

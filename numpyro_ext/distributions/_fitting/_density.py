@@ -145,6 +145,16 @@ def geometry(columns: Array, params: Params, prior: Prior) -> Geometry:
     )
 
 
+def gram(columns: Array) -> Array:
+    """All products of two columns; of many, the half that is needed."""
+    d = len(columns)
+    if d <= 2 * BLOCK:
+        return columns @ columns.T
+    top, low = columns[: d // 2], columns[d // 2 :]
+    cross = low @ top.T
+    return jnp.block([[top @ top.T, cross.T], [cross, low @ low.T]])
+
+
 class Line(NamedTuple):
     r"""A move along the skew: loc + nu skew, (1 + eps) skew, Sigma + kappa skew skew^T.
 

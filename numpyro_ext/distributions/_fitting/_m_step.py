@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array, lax
 
-from ._density import Params, Prior, Sweep
+from ._density import Params, Prior, Sweep, gram
 
 # EM steps of the factor model inside one M step; each raises the expected log density.
 FACTOR_STEPS = 40
@@ -64,8 +64,7 @@ def normal_step(
     if columns.shape[0] == 1:
         square = jnp.sum(inverse * centred[0] * centred[0])[None, None]
     else:
-        rooted = centred * jnp.sqrt(inverse)
-        square = rooted @ rooted.T
+        square = gram(centred * jnp.sqrt(inverse))
     gap = mean_x - loc
     outer = gap[:, None] * skew[None, :]
     scatter = square - outer - outer.T + mean_w * skew[:, None] * skew[None, :]

@@ -195,7 +195,7 @@ def _settle(
         value = jnp.where(jnp.isnan(sweep.value), -jnp.inf, sweep.value)
         is_better = value > best.value
         gain = value - best.value
-        new = Settled(c, line, geo, sweep, value, is_better & (gain <= tol), best.count)
+        new = Settled(c, line, geo, sweep, value, gain <= tol, best.count)
         best = jax.tree.map(lambda y, z: jnp.where(is_better, y, z), new, best)
         halvings = jnp.where(is_better, 0, halvings + 1)
         # What is lost by rounding is not worth a shorter step.
@@ -217,6 +217,10 @@ def _settle(
             moves,
             radius,
         )
+        # Half the slope along the step: what a quadratic gains by it.
+        promise = 0.5 * best.sweep.gradient @ newton
+        is_small = is_better & (jnp.abs(promise) <= tol)
+        best = best._replace(is_settled=best.is_settled | is_small)
         step = jnp.where(is_better, newton, 0.25 * step)
         is_over = best.is_settled | (best.count >= limit) | ~jnp.isfinite(best.value)
         return best, along(best, step), step, radius, halvings, is_over

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from ._density import Params, Prior, Sweep, solve_tril
+from ._density import Params, Prior, Sweep, gram, solve_tril
 from ._family import Family, coordinates
 from ._m_step import Held, normal_step, overshoot
 
@@ -124,7 +124,7 @@ def _student(white: Array) -> Array:
 
 
 def _scatter(columns: Array, pull: Array, ridge: float) -> Array:
-    scatter = (columns * pull) @ columns.T / jnp.sum(pull)
+    scatter = gram(columns * jnp.sqrt(pull / jnp.sum(pull)))
     d = len(columns)
     # Rows on a hyperplane must not stop the start.
     return scatter + ridge * jnp.trace(scatter) / d * jnp.eye(d, dtype=columns.dtype)
