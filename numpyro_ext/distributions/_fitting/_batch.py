@@ -19,15 +19,19 @@ from ._data import check_rank, find_ties, read_data, rows_on_hyperplane
 from ._families_of_laws import (
     FAMILIES,
     build_law,
+    fixed_tril,
     is_univariate,
     mixing_fix,
     read_fix,
 )
 from ._family import Family
+from ._gauge import FREE, gauge_of
 from ._messages import describe_outlier, message_of
 from ._options import make_options, mixing_options
+from ._progress import fit_in_chunks
 from ._result import DegenerateFitWarning, LawFit, MonotonicityError
 from ._shrinkage import shrinkage_of
+from ._standard_errors import missing_reason
 from ._start import MANY
 from ._state import Settings
 from ._verdict import FitStatus, verdict
@@ -63,6 +67,13 @@ class BatchEM(eqx.Module):
             units of the covariance.
         factors: Rank r of a scale F F^T + diag(D), for many columns; None for a full
             scale.
+        parameter_tol: If given, no identified parameter may move by more than that in
+            the last iteration: p and log alpha_bar (or log shape), and loc, skew and
+            scale in units of the columns' spreads.
+        identification: "mean" returns the law with E[w] = 1, "det" with a scale matrix
+            of determinant 1. It is the same law of x. A value of `fix` goes first.
+        verbose: Print the state every 10 iterations, from each start. The result is the
+            same; `fit_many` prints nothing.
         starts: "nested" starts a generalized hyperbolic law from its nested laws, so
             that it is not below them; "single" from one law.
 
@@ -81,6 +92,9 @@ class BatchEM(eqx.Module):
     target: Any = "diagonal"
     factors: int | None = None
     starts: str = "nested"
+    parameter_tol: float | None = None
+    identification: str = "mean"
+    verbose: bool = False
 
     def __check_init__(self):
         owner = "BatchEM"
@@ -89,6 +103,7 @@ class BatchEM(eqx.Module):
         )
         check_choice(owner, "acceleration", self.acceleration, ("squarem", "none"))
         check_choice(owner, "starts", self.starts, ("nested", "single"))
+        check_choice(owner, "identification", self.identification, ("mean", "det"))
         check_positive_int(owner, "max_iterations", self.max_iterations)
         if self.factors is not None:
             check_positive_int(owner, "factors", self.factors)
@@ -96,6 +111,11 @@ class BatchEM(eqx.Module):
             raise ValueError(
                 f"`BatchEM(tol={self.tol})`: `tol` must be positive, in nats for each "
                 "observation. Write for example `tol=1e-9`."
+            )
+        if self.parameter_tol is not None and not self.parameter_tol > 0:
+            raise ValueError(
+                f"`BatchEM(parameter_tol={self.parameter_tol})`: it must be positive, "
+                "or None for no such tolerance. Write for example `parameter_tol=1e-6`."
             )
         if not 0 <= self.resolution < 1:
             raise ValueError(
@@ -116,7 +136,8 @@ class BatchEM(eqx.Module):
         begin = time.perf_counter()
         rows, weights, fix, count = self._read(law, x, weights, fix, symmetric)
         options, static = self._prepare(law, rows, weights, fix)
-        out = compiled_fit(rows, weights, options, **static)
+        fit = fit_in_chunks if self.verbose else compiled_fit
+        out = fit(rows, weights, options, **static)
         extra = _verdict(static["family"], out, jnp.sum(weights))
         out, extra = jax.device_get((out, extra))
         return self._finish(law, rows, weights, fix, out, extra, count, begin)
@@ -154,7 +175,7 @@ class BatchEM(eqx.Module):
     ) -> tuple[Array, Array, dict[str, Any], int]:
         owner = f"{law.__name__}.fit"
         family = FAMILIES[law]
-        fix = read_fix(owner, family, fix, symmetric=symmetric)
+        fix = read_fix(owner, law, fix, symmetric=symmetric)
         d = 1 if np.ndim(x) < 2 or is_univariate(law) else np.shape(x)[1]
         count = num_parameters(family, d, fix, self.factors)
         if self.factors is not None and not 0 < self.factors < d:
@@ -162,6 +183,7 @@ class BatchEM(eqx.Module):
                 f"`{owner}`: `factors={self.factors}` for d = {d} columns; the rank "
                 "must be less than d."
             )
+        self._check_fix(owner, family, fix, d)
         # A full scale of many columns has more entries than there may be rows, and yet
         # a maximum.
         least = count if d == 1 else 3 + d
@@ -176,6 +198,39 @@ class BatchEM(eqx.Module):
         )
         return rows, weights, fix, count
 
+    def _check_fix(
+        self, owner: str, family: Family, fix: dict[str, Any], d: int
+    ) -> None:
+        """What cannot be asked for together."""
+        names = ", ".join(f"`{name}`" for name in fix)
+        gauge, _ = gauge_of(fix)
+        if gauge != FREE and self.algorithm not in ("ecme", "newton"):
+            raise ValueError(
+                f"`{owner}(fix=...)` with {names} and `algorithm={self.algorithm!r}`: "
+                "a skew other than 0 and a scale can be fixed by 'ecme' only; leave "
+                "`algorithm` out."
+            )
+        tril = fixed_tril(fix)
+        if tril is None:
+            pass
+        elif self.factors is not None or self.shrinkage != 0.0:
+            raise ValueError(
+                f"`{owner}`: the scale is fixed, and `factors` or `shrinkage` would "
+                "change it. Leave one of the two out."
+            )
+        elif tril.shape != (d, d):
+            raise ValueError(
+                f"`{owner}(fix={{'scale_tril': ...}})` has shape {tril.shape} for "
+                f"d = {d} columns; give a lower triangle of shape ({d}, {d})."
+            )
+        is_set = family.kind == "inverse_gamma" or {"a", "b", "rate"} & fix.keys()
+        if self.identification == "det" and (is_set or gauge != FREE):
+            what = names or "`df`, which sets the scale of w"
+            raise ValueError(
+                f"`{owner}(identification='det')` with {what}: the scale of w is given "
+                "already. Leave `identification` out."
+            )
+
     def _prepare(
         self, law: type, rows: Array, weights: Array, fix: dict[str, Any]
     ) -> tuple[Any, dict[str, Any]]:
@@ -183,18 +238,29 @@ class BatchEM(eqx.Module):
         strength, target = shrinkage_of(f"{law.__name__}.fit", self, rows, weights)
         dtype = rows.dtype
         many = self.starts == "nested"
+        gauge, value = gauge_of(fix)
         options = make_options(
             mixing_options(family, mixing_fix(family, fix), dtype, many=many),
             dtype,
             rows.shape[1],
             tol=self.tol,
+            parameter_tol=np.inf if self.parameter_tol is None else self.parameter_tol,
             resolution=self.resolution,
             strength=strength,
             target=target,
             loc=fix.get("loc"),
             skew=fix.get("skew"),
+            tril=fixed_tril(fix),
+            gauge_value=value,
         )
-        settings = Settings(self.algorithm, self.acceleration, self.max_iterations)
+        settings = Settings(
+            self.algorithm,
+            self.acceleration,
+            self.max_iterations,
+            has_parameter_tol=self.parameter_tol is not None,
+            is_shrunk=strength > 0.0,
+            gauge=gauge,
+        )
         static = {"family": family, "settings": settings, "rank": self.factors or 0}
         return options, static
 
@@ -219,7 +285,7 @@ class BatchEM(eqx.Module):
             extra,
             count,
             begin,
-            self.resolution,
+            self,
         )
 
 
@@ -246,7 +312,9 @@ def num_parameters(
     held = mixing_fix(family, fix)
     mixing = family.num_mixing - len(held)
     normal = 2 * d - sum(d for name in ("loc", "skew") if name in fix)
-    if factors is None:
+    if fixed_tril(fix) is not None:
+        scale = 0
+    elif factors is None:
         scale = d * (d + 1) // 2
     else:
         scale = d * factors + d - factors * (factors - 1) // 2
@@ -263,7 +331,7 @@ def finish(
     extra: tuple,
     count: int,
     begin: float,
-    resolution: float,
+    fitter: BatchEM,
 ) -> LawFit:
     """The result object, with the warning or the error that the verdict asks for."""
     status = FitStatus(int(extra[0]))
@@ -275,14 +343,19 @@ def finish(
     plane = None
     if status == FitStatus.DEGENERATE and rows.shape[1] > 1:
         plane = rows_on_hyperplane(
-            rows, out.loc, out.tril, out.scale, 100.0 * resolution
+            rows, out.loc, out.tril, out.scale, 100.0 * fitter.resolution
         )
     information = float(extra[1]), float(extra[2])
     message = message_of(law, status, out, ties, plane, information, total)
     message += describe_outlier(rows, out)
+    reason = missing_reason(family, status, count, fix)
+    if reason and status in (FitStatus.CONVERGED, FitStatus.WEAKLY_IDENTIFIED):
+        message += f" There are no standard errors: {reason}."
     if status == FitStatus.DECREASED:
         raise MonotonicityError(message)
-    fitted = build_law(law, family, jnp.asarray(out.c), fix, _as_jax(out))
+    fitted = build_law(
+        law, family, jnp.asarray(out.c), fix, _as_jax(out), fitter.identification
+    )
     if status in (FitStatus.DEGENERATE, FitStatus.NOT_FINITE):
         warnings.warn(message, DegenerateFitWarning, stacklevel=4)
     history = out.trace[: int(out.num_iterations) + 1]

@@ -10,6 +10,7 @@ from jax import Array, lax
 
 from ._density import Params, Prior, gram
 from ._family import Family
+from ._gauge import to_gauge
 from ._loop import run
 from ._m_step import Held
 from ._many_columns import has_many, run_many
@@ -36,6 +37,9 @@ class Options(NamedTuple):
     skew: Array
     is_loc: Array
     is_skew: Array
+    tril: Array
+    is_scale: Array
+    gauge_value: Array
     projector: Array
     lower: Array
     upper: Array
@@ -76,6 +80,8 @@ class Outcome(NamedTuple):
     status: Array
     drop: Array
     hessian: Array
+    # Which of nu, eps and kappa of `Line` the fit had free.
+    moves: Array
     gradient: Array
     values: Array
     chosen: Array
@@ -95,7 +101,7 @@ def fit_arrays(
     begun = _start_states(shared, options, family, settings, rank)
     endless = jnp.iinfo(jnp.int32).max
     states = _advance(shared, options, begun, endless, family, settings)
-    return _outcome_of(shared, states)
+    return _outcome_of(shared, options, states)
 
 
 class Shared(NamedTuple):
@@ -138,6 +144,9 @@ def _problem(shared: Shared, options: Options) -> Problem:
         options.parameter_tol,
         mixing,
         options.push,
+        options.gauge_value,
+        options.tril / shared.units.scale[:, None],
+        options.is_scale,
     )
 
 
@@ -173,7 +182,9 @@ def _start_states(
     def one(own):
         mine = _of_start(options, own)
         problem = _problem(shared, mine)
-        start = base._replace(c=mine.start)
+        c = to_gauge(family, mine.start, settings.gauge, options.gauge_value)
+        tril = jnp.where(problem.is_scale, problem.tril, base.tril)
+        start = base._replace(c=c, tril=tril)
         state = initial_state(family, settings, problem, start, mine.stage)
         return state._replace(final=state.final._replace(mean_inverse=share))
 
@@ -206,7 +217,6 @@ def _advance(
     family: Family,
     settings: Settings,
 ) -> State:
-
     def one(args):
         own, state = args
         problem = _problem(shared, _of_start(options, own))
@@ -228,10 +238,10 @@ def _advance(
 
 def outcome_of(x: Array, weights: Array, options: Options, states: State) -> Outcome:
     """The best of the starts, in the units of the data."""
-    return _outcome_of(_shared(x, weights, options), states)
+    return _outcome_of(_shared(x, weights, options), options, states)
 
 
-def _outcome_of(shared: Shared, states: State) -> Outcome:
+def _outcome_of(shared: Shared, options: Options, states: State) -> Outcome:
     y, weights, units, held, _ = shared
     chosen = jnp.argmax(states.value)
     state = jax.tree.map(lambda z: z[chosen], states)
@@ -260,6 +270,13 @@ def _outcome_of(shared: Shared, states: State) -> Outcome:
         status=state.status,
         drop=jnp.max(states.drop),
         hessian=state.final.hessian,
+        moves=jnp.stack(
+            [
+                ~jnp.any(options.is_loc),
+                ~jnp.any(options.is_skew),
+                ~jnp.any(options.is_scale),
+            ]
+        ),
         gradient=state.final.gradient,
         values=states.value - shift,
         chosen=chosen,

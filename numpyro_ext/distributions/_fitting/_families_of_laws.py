@@ -45,25 +45,33 @@ def is_univariate(law: type) -> bool:
     return issubclass(law, AbstractNormalMixture)
 
 
-def fixable(family: Family) -> tuple[str, ...]:
+def fixable(law: type) -> tuple[str, ...]:
     """The names that `fix` takes."""
+    family = FAMILIES[law]
     own = {
         "gig": ("a", "b", "alpha_bar"),
         "gamma": ("concentration", "rate"),
         "inverse_gamma": ("df",),
     }[family.kind]
     own = ("p", *own) if family == GIG else own
-    return (*own, "loc", "skew")
+    return (*own, "loc", "skew", "scale" if is_univariate(law) else "scale_tril")
+
+
+def fixed_tril(fix: Mapping[str, Any]) -> np.ndarray | None:
+    """The Cholesky factor of a scale that is fixed."""
+    if "scale" in fix:
+        return np.reshape(fix["scale"], (1, 1))
+    return fix.get("scale_tril")
 
 
 def read_fix(
-    owner: str, family: Family, fix: Mapping[str, Any] | None, *, symmetric: bool
+    owner: str, law: type, fix: Mapping[str, Any] | None, *, symmetric: bool
 ) -> dict[str, Any]:
     """What is fixed, by name, checked."""
     fix = dict(fix or {})
     for name in fix:
-        if name not in fixable(family):
-            known = ", ".join(f"`{k}`" for k in fixable(family))
+        if name not in fixable(law):
+            known = ", ".join(f"`{k}`" for k in fixable(law))
             raise ValueError(
                 f"`{owner}(fix={{{name!r}: ...}})`: `{name}` cannot be fixed; those "
                 f"that can are {known}."
@@ -71,11 +79,13 @@ def read_fix(
         value = np.asarray(as_float(owner, name, fix[name]))
         if not np.all(np.isfinite(value)):
             raise ValueError(f"`{owner}(fix={{{name!r}: {fix[name]}}})` is not finite.")
-        if name not in ("p", "loc", "skew") and not np.all(value > 0):
+        if name == "scale_tril":
+            _check_tril(owner, value)
+        elif name not in ("p", "loc", "skew") and not np.all(value > 0):
             raise ValueError(
                 f"`{owner}(fix={{{name!r}: {fix[name]}}})`: `{name}` must be positive."
             )
-        if name not in ("loc", "skew") and value.ndim:
+        if name not in ("loc", "skew", "scale_tril") and value.ndim:
             raise ValueError(
                 f"`{owner}(fix={{{name!r}: ...}})`: give one number, not {value.shape}."
             )
@@ -88,6 +98,17 @@ def read_fix(
             )
         fix["skew"] = np.asarray(0.0)
     return fix
+
+
+def _check_tril(owner: str, value: np.ndarray) -> None:
+    is_square = value.ndim == 2 and value.shape[0] == value.shape[1]
+    if is_square and np.all(np.diag(value) > 0) and not np.any(np.triu(value, 1)):
+        return
+    raise ValueError(
+        f"`{owner}(fix={{'scale_tril': ...}})`, of shape {value.shape}, is no lower "
+        "triangle with a positive diagonal. For a matrix S write "
+        "`np.linalg.cholesky(S)`."
+    )
 
 
 def mixing_fix(family: Family, fix: Mapping[str, Any]) -> dict[str, float]:
@@ -131,9 +152,20 @@ def identified(family: Family, c: Array, fix: Mapping[str, Any]) -> tuple[Any, A
     return (p, a * target, b / target), target
 
 
-def build_law(law: type, family: Family, c: Array, fix: Mapping[str, Any], part: Any):
+def build_law(
+    law: type,
+    family: Family,
+    c: Array,
+    fix: Mapping[str, Any],
+    part: Any,
+    identification: str = "mean",
+):
     """The law of these coordinates; `part` has loc, skew, tril, factor and diag."""
     (p, a, b), unit = identified(family, c, fix)
+    if identification == "det":
+        diagonal = jnp.diagonal(part.tril)
+        further = jnp.exp(-2.0 * jnp.mean(jnp.log(diagonal))) / unit
+        a, b, unit = a * further, b / further, unit * further
     if family.kind == "gamma":
         own = {"concentration": p, "rate": 0.5 * a}
     elif family.kind == "inverse_gamma":

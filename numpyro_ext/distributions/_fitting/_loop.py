@@ -13,6 +13,7 @@ from jax import Array, lax
 
 from ._density import (
     Line,
+    Params,
     Sweep,
     evaluate,
     geometry,
@@ -20,6 +21,7 @@ from ._density import (
     move_params,
 )
 from ._family import Family, clip
+from ._gauge import tangent, to_gauge
 from ._m_step import line_moves, normal_step
 from ._mixing_em import mixing_em
 from ._mixing_step import line_step, retract
@@ -42,6 +44,9 @@ from ._state import (
     State,
 )
 from ._stopping import identified_vector, is_at_rest
+
+# One extrapolation in so many waits for so many steps of EM.
+LONG_EVERY, LONG_WAIT = 4, 8
 
 
 def run(
@@ -104,8 +109,24 @@ def _accept(state: State, value: Array) -> State:
     )
 
 
-def _stage(problem: Problem, state: State) -> Mixing:
-    return jax.tree.map(lambda y: y[state.stage], problem.mixing)
+def _stage(
+    family: Family, settings: Settings, problem: Problem, state: State
+) -> Mixing:
+    mixing = jax.tree.map(lambda y: y[state.stage], problem.mixing)
+    gauge, value = settings.gauge, problem.gauge_value
+    turned = tangent(family, state.safe.c, gauge, value, mixing.projector)
+    return mixing._replace(projector=turned)
+
+
+def _clip(
+    family: Family, settings: Settings, problem: Problem, c: Array, mixing: Mixing
+) -> Array:
+    c = clip(family, c, mixing.lower, mixing.upper)
+    return to_gauge(family, c, settings.gauge, problem.gauge_value)
+
+
+def _with_held_scale(problem: Problem, params: Params) -> Params:
+    return params._replace(tril=jnp.where(problem.is_scale, problem.tril, params.tril))
 
 
 def _after_mixing(
@@ -127,7 +148,7 @@ def _after_mixing(
     )
     # The gain of a jump says nothing about the next.
     gain = jnp.where(state.is_jump | is_first, jnp.inf, value - state.before)
-    mixing, moves = _stage(problem, state), _moves(problem, state)
+    mixing, moves = _stage(family, settings, problem, state), _moves(problem, state)
     is_over = is_at_rest(family, problem, mixing, moves, state, sweep, gain)
     state = state._replace(before=value, gain=gain)
     if settings.has_parameter_tol:
@@ -138,7 +159,7 @@ def _after_mixing(
         jnp.where(is_over, jnp.where(state.stage == 0, 1, 2), jnp.where(is_out, 3, 0)),
         [
             lambda s: _advance(family, settings, problem, s, sweep),
-            lambda s: _release(family, problem, s),
+            lambda s: _release(family, settings, problem, s),
             lambda s: _finish(s, CONVERGED),
             lambda s: _finish(s, EXHAUSTED),
         ],
@@ -152,15 +173,20 @@ def _advance(
     """The next candidate: an extrapolation, or an EM step."""
     if settings.acceleration == "none":
         return _em_step(family, settings, problem, state, sweep)
-    is_jump = state.held_count >= 2
-    jumped = state._replace(held_count=jnp.zeros_like(state.held_count))
+    # Two steps, but more from time to time: those damp the fast directions, and the
+    # next length is that of a slow one. With two alone the iteration can zigzag.
+    is_long = state.num_jumps % LONG_EVERY == LONG_EVERY - 1
+    is_jump = state.held_count >= jnp.where(is_long, LONG_WAIT, 2)
+    jumped = state._replace(
+        held_count=jnp.zeros_like(state.held_count), num_jumps=state.num_jumps + 1
+    )
 
     def jump(state):
         params, length = extrapolate(state.history, state.safe)
-        mixing = _stage(problem, state)
-        c = clip(family, params.c, mixing.lower, mixing.upper)
+        mixing = _stage(family, settings, problem, state)
+        c = _clip(family, settings, problem, params.c, mixing)
         return jumped._replace(
-            candidate=params._replace(c=c),
+            candidate=_with_held_scale(problem, params)._replace(c=c),
             # Lengths differ much from one to the next.
             slowness=jnp.maximum(length, 0.5 * state.slowness),
             has_moved=jnp.ones_like(state.has_moved),
@@ -203,11 +229,12 @@ def _m_step(
     params = normal_step(
         problem.x.T, problem.weights, sweep, state.safe, problem.prior, problem.held
     )
+    params = _with_held_scale(problem, params)
     phase = jnp.full_like(state.phase, MIXING)
     count = state.num_iterations + 1
     if settings.algorithm == "em":
-        mixing = _stage(problem, state)
-        c = mixing_em(family, params.c, problem.weights, sweep, mixing.projector)
+        mixing = _stage(family, settings, problem, state)
+        c = _mixing_em(family, settings, problem, sweep, params.c, mixing)
         params = params._replace(c=clip(family, c, mixing.lower, mixing.upper))
         phase = jnp.full_like(state.phase, NORMAL)
     return state._replace(
@@ -216,6 +243,24 @@ def _m_step(
         phase=phase,
         num_iterations=count,
         is_jump=jnp.zeros_like(state.is_jump),
+    )
+
+
+def _mixing_em(
+    family: Family,
+    settings: Settings,
+    problem: Problem,
+    sweep: Sweep,
+    c: Array,
+    mixing: Mixing,
+) -> Array:
+    return mixing_em(
+        family,
+        c,
+        problem.weights,
+        sweep,
+        mixing.projector,
+        keeps_unit=settings.is_shrunk,
     )
 
 
@@ -235,10 +280,10 @@ def _take_step(
     family: Family, settings: Settings, problem: Problem, state: State, sweep: Sweep
 ) -> State:
     """A step of the mixing law, and of what lies along the skew."""
-    mixing = _stage(problem, state)
+    mixing = _stage(family, settings, problem, state)
     c = state.safe.c
     if settings.algorithm == "mcecm":
-        new = mixing_em(family, c, problem.weights, sweep, mixing.projector)
+        new = _mixing_em(family, settings, problem, sweep, c, mixing)
         step = jnp.concatenate([new - c, jnp.zeros((3,), c.dtype)])
     else:
         step = line_step(
@@ -255,19 +300,20 @@ def _take_step(
     state = state._replace(
         phase=jnp.full_like(state.phase, NORMAL), step=step, is_jump=is_jump
     )
-    return _along(family, problem, state)
+    return _along(family, settings, problem, state)
 
 
 def _moves(problem: Problem, state: State) -> Array:
-    return line_moves(problem.held, state.safe)
+    whole = line_moves(problem.held, state.safe)
+    return whole.at[2].multiply(~problem.is_scale)
 
 
-def _along(family: Family, problem: Problem, state: State) -> State:
+def _along(family: Family, settings: Settings, problem: Problem, state: State) -> State:
     """The candidate at the safe point plus the step."""
-    mixing = _stage(problem, state)
+    mixing = _stage(family, settings, problem, state)
     k = family.num_coordinates
     old, step = state.safe.c, state.step
-    c = clip(family, old + step[:k], mixing.lower, mixing.upper)
+    c = _clip(family, settings, problem, old + step[:k], mixing)
     line = retract(family, old, c, step, state.safe_geo.tilt)
     is_whole = jnp.all(_moves(problem, state) > 0) & (state.safe_geo.tilt > 1e-10)
     # No step must be no step to the last bit: it is where a failed one ends.
@@ -295,7 +341,7 @@ def _rejected(
     halvings = state.halvings + 1
     is_spent = (halvings > MAX_HALVINGS) | state.is_jump
     shorter = jnp.where(is_spent, 0.0, 0.25) * state.step
-    state = _along(family, problem, state._replace(step=shorter))
+    state = _along(family, settings, problem, state._replace(step=shorter))
     state = state._replace(
         phase=jnp.zeros_like(state.phase),
         halvings=halvings,
@@ -306,10 +352,12 @@ def _rejected(
     return lax.cond(is_em | is_start, lambda s: _finish(s, verdict), lambda s: s, state)
 
 
-def _release(family: Family, problem: Problem, state: State) -> State:
+def _release(
+    family: Family, settings: Settings, problem: Problem, state: State
+) -> State:
     """The nested law is fitted: remember it, and let its parameters go."""
     mixing = jax.tree.map(lambda y: y[1], problem.mixing)
-    c = clip(family, state.safe.c + problem.push, mixing.lower, mixing.upper)
+    c = _clip(family, settings, problem, state.safe.c + problem.push, mixing)
     is_better = state.value > state.best_value
     best = jax.tree.map(lambda y, z: jnp.where(is_better, y, z), state.safe, state.best)
     low = jnp.full_like(state.value, -jnp.inf)

@@ -27,6 +27,7 @@ from ._density import (
     move_params,
 )
 from ._family import GIG, Family, clip
+from ._gauge import FREE
 from ._loop import limit_coordinates
 from ._m_step import line_moves, normal_step, overshoot
 from ._mixing_step import line_step, retract
@@ -81,7 +82,8 @@ class Settled(NamedTuple):
 
 def has_many(settings: Settings, dim: int) -> bool:
     """Whether this iteration is the one to be taken."""
-    return dim >= MANY and settings.algorithm == "ecme"
+    is_plain = settings.gauge == FREE and not settings.has_parameter_tol
+    return dim >= MANY and settings.algorithm == "ecme" and is_plain
 
 
 def run_many(

@@ -10,23 +10,46 @@ from ._family import (
     Family,
     clip,
     limits,
+    log_unit,
     mixing_log_normalizer,
     mixing_moments,
     mixing_params,
 )
+from ._gauge import MEAN, tangent, to_gauge
 from ._mixing_step import newton_step
 
 MAX_STEPS = 60
 
 
 def mixing_em(
-    family: Family, c: Array, weights: Array, sweep: Sweep, projector: Array
+    family: Family,
+    c: Array,
+    weights: Array,
+    sweep: Sweep,
+    projector: Array,
+    *,
+    keeps_unit: bool = False,
 ) -> Array:
-    """New coordinates: the law whose expectations are the mean of those of the rows."""
+    """New coordinates: the law whose expectations are the mean of those of the rows.
+
+    `keeps_unit` leaves the scale of w as it is. Shrinkage needs that: it pulls at Sigma
+    in units of w, and a new scale of w would move it after its own step.
+    """
     w, inverse, log_w = (
         jnp.sum(weights * y) for y in (sweep.mean_w, sweep.mean_inverse, sweep.mean_log)
     )
-    return expectations_step(family, c, w, inverse, log_w, projector)
+    if not keeps_unit:
+        return expectations_step(family, c, w, inverse, log_w, projector)
+    unit = log_unit(family, c, mixing_moments(family, c))
+    if family.kind == "gig":
+        return _maximise(family, c, w, inverse, log_w, projector, unit)
+    # With the mean m of the gamma law held, the shape solves
+    # log k - digamma(k) = log m - E[log] + E / m - 1.
+    is_gamma = family.kind == "gamma"
+    mean, log_held = (w, unit) if is_gamma else (inverse, -unit)
+    gap = log_held + (-log_w if is_gamma else log_w)
+    gap = gap + mean * jnp.exp(-log_held) - 1.0
+    return _from_gap(c, gap, jnp.exp(log_held), projector)
 
 
 def expectations_step(
@@ -38,6 +61,11 @@ def expectations_step(
     # Gamma laws of w or of 1/w. Their second coordinate is always free.
     mean = w if family.kind == "gamma" else inverse
     gap = jnp.log(mean) + (-log_w if family.kind == "gamma" else log_w)
+    return _from_gap(c, gap, mean, projector)
+
+
+def _from_gap(c: Array, gap: Array, mean: Array, projector: Array) -> Array:
+    """The gamma law of this mean with log k - digamma(k) = gap."""
     bound = limits(c.dtype)
     k = jnp.clip(
         gamma_shape(jnp.maximum(gap, 1e-30)), bound.shape_low, bound.shape_high
@@ -47,9 +75,18 @@ def expectations_step(
 
 
 def _maximise(
-    family: Family, c: Array, w: Array, inverse: Array, log_w: Array, projector: Array
+    family: Family,
+    c: Array,
+    w: Array,
+    inverse: Array,
+    log_w: Array,
+    projector: Array,
+    unit: Array | None = None,
 ) -> Array:
-    """Newton's method on the expected log density of w, a few dozen steps at most."""
+    """Newton's method on the expected log density of w, a few dozen steps at most.
+
+    With `unit`, on the laws of that log scale.
+    """
     unbounded = jnp.full_like(c, jnp.inf)
 
     def expected(c):
@@ -66,8 +103,14 @@ def _maximise(
         count, best, least, candidate, cut, _ = state
         value, gradient, hessian = expected(candidate)
         is_better = value > least
-        full = candidate + newton_step(family, candidate, gradient, hessian, projector)
+        if unit is None:
+            along = projector
+        else:
+            along = tangent(family, candidate, MEAN, unit, projector)
+        full = candidate + newton_step(family, candidate, gradient, hessian, along)
         full = clip(family, full, -unbounded, unbounded)
+        if unit is not None:
+            full = to_gauge(family, full, MEAN, unit)
         nothing = jnp.finfo(c.dtype).eps * (1.0 + jnp.abs(value))
         is_done = is_better & (value - least <= nothing) | (cut < 1e-3)
         cut = jnp.where(is_better, 1.0, 0.25 * cut)

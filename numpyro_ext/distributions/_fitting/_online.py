@@ -19,6 +19,7 @@ from ._data import read_data
 from ._density import Params, Prior, evaluate, geometry
 from ._families_of_laws import FAMILIES, build_law, is_univariate, mixing_fix, read_fix
 from ._family import Family, clip
+from ._gauge import FREE, gauge_of
 from ._m_step import Held, scale_of
 from ._mixing_em import expectations_step
 from ._options import make_options, mixing_options
@@ -95,7 +96,12 @@ class OnlineEM(eqx.Module):
         """The state after a batch fit to the first chunk, which sets the units."""
         owner = f"OnlineEM.init({law.__name__})"
         family = FAMILIES[law]
-        fix = read_fix(owner, family, fix, symmetric=symmetric)
+        fix = read_fix(owner, law, fix, symmetric=symmetric)
+        if gauge_of(fix)[0] != FREE:
+            raise ValueError(
+                f"`{owner}`: a scale, or a skew other than 0, can be fixed by "
+                "`BatchEM` only. Leave it out of `fix`, or write `symmetric=True`."
+            )
         first = BatchEM(resolution=self.resolution, max_iterations=50, starts="single")
         fit = first.fit(law, x, fix=fix)
         rows = fit.x

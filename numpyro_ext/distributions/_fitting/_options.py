@@ -110,6 +110,8 @@ def make_options(
     target: Any = None,
     loc: Any = None,
     skew: Any = None,
+    tril: Any = None,
+    gauge_value: float = 0.0,
 ) -> Options:
     """Everything, as arrays of one dtype."""
 
@@ -130,5 +132,8 @@ def make_options(
         skew=vector(skew),
         is_loc=flag(loc),
         is_skew=flag(skew),
+        tril=jnp.asarray(np.eye(dim) if tril is None else tril, dtype),
+        is_scale=jnp.asarray(tril is not None),
+        gauge_value=jnp.asarray(gauge_value, dtype),
         **mixing,
     )

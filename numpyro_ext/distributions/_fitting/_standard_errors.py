@@ -1,5 +1,6 @@
 """Standard errors by the observed information, in the identified parameters."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -12,8 +13,10 @@ from jax import Array
 
 from ._bessel import Moments, bessel_moments
 from ._density import LEAST, Params, Prior, geometry, row_log_density
-from ._families_of_laws import FAMILIES, mixing_fix
+from ._families_of_laws import FAMILIES, fixed_tril, is_univariate, mixing_fix
 from ._family import Family, log_mean_gig, mixing_moments, mixing_params
+from ._gauge import FREE, MEAN, gauge_of
+from ._m_step import tril_of_factor
 from ._positive import positive_errors
 from ._result import LawFit
 from ._verdict import FitStatus
@@ -30,14 +33,35 @@ def standard_errors(fit: LawFit) -> dict[str, np.ndarray]:
     base, shapes = _base(fit, family)
     free = _free(fit, family)
     size = sum(int(np.prod(shapes[name])) for name in free)
-    has_law = fit.status in (FitStatus.CONVERGED, FitStatus.WEAKLY_IDENTIFIED)
-    if not has_law or size > MAX_PARAMETERS or _is_low_rank(fit):
-        return {name: np.full(shapes[name], np.nan) for name in free}
+    out = {name: np.full(shapes[name], np.nan) for name in free}
+    if missing_reason(family, fit.status, size, fit.fix):
+        return out
     has_cusp = family.kind == "gamma" and not is_smooth(fit)
     moving = tuple(name for name in free if not (has_cusp and name == "loc"))
-    errors = _errors(family, moving, fit.x, fit.weights, base)
-    missing = {"loc": np.full(shapes["loc"], np.nan)}
-    return {name: np.asarray((missing | errors)[name]) for name in free}
+    if gauge_of(fit.fix)[0] == MEAN:
+        reported = _reported(family, base)
+        errors = _errors_of_law(type(fit.law), moving, fit.x, fit.weights, reported)
+    else:
+        rank = shapes["cov_factor"][1] if _is_low_rank(fit) else 0
+        errors = _errors(family, moving, fit.x, fit.weights, base, rank)
+        if rank > 1:
+            # A rotation of the factors changes nothing.
+            errors["cov_factor"] = out["cov_factor"]
+    return {name: np.asarray((out | errors)[name]) for name in free}
+
+
+def missing_reason(
+    family: Family, status: FitStatus, size: int, fix: Mapping[str, Any]
+) -> str:
+    """Why there are no standard errors, or nothing."""
+    if status not in (FitStatus.CONVERGED, FitStatus.WEAKLY_IDENTIFIED):
+        return "the fit is no maximum inside the family"
+    if size > MAX_PARAMETERS:
+        return f"{size} parameters are more than {MAX_PARAMETERS}"
+    gauge, _ = gauge_of(fix)
+    if gauge not in (FREE, MEAN):
+        return f"a scale or a skew is fixed together with `{gauge}`"
+    return ""
 
 
 def is_smooth(fit: LawFit) -> bool:
@@ -92,6 +116,10 @@ def _free(fit: LawFit, family: Family) -> list[str]:
     if "omega" not in held and "shape" not in held:
         out.append(names[family.kind])
     out += [name for name in ("loc", "skew") if name not in fit.fix]
+    if fixed_tril(fit.fix) is not None:
+        return out
+    if _is_low_rank(fit):
+        return [*out, "cov_factor", "cov_diag"]
     return [*out, "scale" if fit.x.shape[1] == 1 else "scale_tril"]
 
 
@@ -112,22 +140,19 @@ def _base(fit: LawFit, family: Family) -> tuple[dict[str, Array], dict[str, Any]
     else:
         unit = jnp.ones_like(b)
         own = {"df": law.df}
-    if _is_low_rank(fit):
-        tril = jnp.linalg.cholesky(law.covariance_scale)
-    else:
-        tril = law.scale_tril if d > 1 else None
-    if d == 1 and not hasattr(law, "univariate"):
-        tril = jnp.reshape(law.scale, (1, 1))
-    elif tril is None:
-        tril = law.scale_tril
-    tril = tril * jnp.sqrt(unit)
-    rows, cols = np.tril_indices(d)
-    name = "scale" if d == 1 else "scale_tril"
     own |= {
         "loc": jnp.reshape(law.loc, (d,)),
         "skew": jnp.reshape(law.skew * unit, (d,)),
-        name: tril[rows, cols],
     }
+    if _is_low_rank(fit):
+        own["cov_factor"] = law.cov_factor * jnp.sqrt(unit)
+        own["cov_diag"] = law.cov_diag * unit
+    elif d > 1 or hasattr(law, "univariate"):
+        rows, cols = np.tril_indices(d)
+        name = "scale" if d == 1 else "scale_tril"
+        own[name] = (law.scale_tril * jnp.sqrt(unit))[rows, cols]
+    else:
+        own["scale"] = jnp.reshape(law.scale, (1,)) * jnp.sqrt(unit)
     return own, {k: v.shape for k, v in own.items()}
 
 
@@ -155,17 +180,22 @@ def _reported(
     p, a, b = mixing_params(family, c)
     m = mixing_moments(family, c) if m is None else m
     mean = jnp.exp(log_mean_gig(p, a, b, m))
-    name = "scale" if "scale" in own else "scale_tril"
-    return own | {name: own[name] * jnp.sqrt(mean), "skew": own["skew"] * mean}
+    out = own | {"skew": own["skew"] * mean}
+    for name in {"scale", "scale_tril", "cov_factor"} & own.keys():
+        out[name] = own[name] * jnp.sqrt(mean)
+    if "cov_diag" in own:
+        out["cov_diag"] = own["cov_diag"] * mean
+    return out
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+@partial(jax.jit, static_argnums=(0, 1, 5))
 def _errors(
     family: Family,
     free: tuple[str, ...],
     x: Array,
     weights: Array,
     base: dict[str, Array],
+    rank: int,
 ) -> dict[str, Array]:
     d = x.shape[1]
     no_prior = Prior(
@@ -177,13 +207,13 @@ def _errors(
 
     def params_of(flat):
         own = base | unravel(flat)
-        rows, cols = np.tril_indices(d)
-        name = "scale" if d == 1 else "scale_tril"
-        tril = jnp.zeros((d, d), x.dtype).at[rows, cols].set(own[name])
+        if rank:
+            tril = tril_of_factor(own["cov_factor"], own["cov_diag"])
+        else:
+            tril = _full_tril(own, d)
         empty = jnp.zeros((d, 0), x.dtype)
-        c = _mixing(family, own)
         diag = jnp.ones((d,), x.dtype)
-        return Params(c, own["loc"], own["skew"], tril, empty, diag)
+        return Params(_mixing(family, own), own["loc"], own["skew"], tril, empty, diag)
 
     at = params_of(flat)
     geo = geometry(x.T, at, no_prior)
@@ -208,10 +238,58 @@ def _errors(
             {k: _reported(family, base | unravel(y), own_moments)[k] for k in free}
         )[0]
     )(flat)
+    # Rotations of the factors leave the law as it is.
+    return unravel(_inverse_root_sums(information, jacobian, rank * (rank - 1) // 2))
+
+
+def _full_tril(own: dict[str, Array], d: int) -> Array:
+    rows, cols = np.tril_indices(d)
+    values = own["scale" if d == 1 else "scale_tril"]
+    return jnp.zeros((d, d), values.dtype).at[rows, cols].set(values)
+
+
+def _inverse_root_sums(information: Array, jacobian: Array, num_null: int) -> Array:
+    """Roots of the diagonal of J I^-1 J^T, without `num_null` directions."""
     size = 1.0 / jnp.sqrt(jnp.maximum(jnp.diagonal(information), 1e-300))
     scaled = information * size[:, None] * size[None, :]
     values, vectors = jnp.linalg.eigh(scaled)
-    is_definite = values[0] > 10.0 * jnp.finfo(x.dtype).eps * values[-1]
-    root = jacobian @ (size[:, None] * vectors / jnp.sqrt(jnp.abs(values)))
+    eps = jnp.finfo(information.dtype).eps
+    is_definite = values[num_null] > 10.0 * eps * values[-1]
+    root = (
+        jacobian @ (size[:, None] * vectors / jnp.sqrt(jnp.abs(values)))[:, num_null:]
+    )
     errors = jnp.sqrt(jnp.sum(root * root, axis=1))
-    return unravel(jnp.where(is_definite, errors, jnp.nan))
+    return jnp.where(is_definite, errors, jnp.nan)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _errors_of_law(
+    law: type,
+    free: tuple[str, ...],
+    x: Array,
+    weights: Array,
+    reported: dict[str, Array],
+) -> dict[str, Array]:
+    """By the law's own density, where E[w] = 1 is no choice of ours."""
+    d = x.shape[1]
+    flat, unravel = jax.flatten_util.ravel_pytree({k: reported[k] for k in free})
+    is_flat = is_univariate(law)
+
+    def value(flat):
+        own = reported | unravel(flat)
+        tril = _full_tril(own, d)
+        normal = {"loc": own["loc"], "skew": own["skew"], "scale_tril": tril}
+        if is_flat:
+            normal = {k: own[k][0] for k in ("loc", "skew", "scale")}
+        if "df" in own:
+            built = law(own["df"], **normal, validate_args=False)
+        elif "concentration" in own:
+            k = own["concentration"]
+            built = law(k, k, **normal, validate_args=False)
+        else:
+            order = (own["p"],) if "p" in own else ()
+            built = law.from_alpha_bar(*order, own["alpha_bar"], **normal)
+        return jnp.sum(weights * built.log_prob(x[:, 0] if is_flat else x))
+
+    information = -jax.hessian(value)(flat)
+    return unravel(_inverse_root_sums(information, jnp.eye(flat.size), 0))

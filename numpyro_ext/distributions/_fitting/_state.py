@@ -8,6 +8,7 @@ from jax import Array
 
 from ._density import Geometry, Params, Prior, Sweep
 from ._family import GIG, Family
+from ._gauge import FREE
 from ._m_step import Held
 
 NORMAL, MIXING = 0, 1
@@ -27,6 +28,9 @@ class Settings(NamedTuple):
     max_iterations: int = 500
     # Whether parameters have a tolerance too; their last values are then kept.
     has_parameter_tol: bool = False
+    is_shrunk: bool = False
+    # What holds the scale of w; see `_gauge`.
+    gauge: str = FREE
 
 
 class Mixing(NamedTuple):
@@ -50,6 +54,10 @@ class Problem(NamedTuple):
     mixing: Mixing
     # Added to the coordinates at the release.
     push: Array
+    gauge_value: Array
+    # The scale, if it is fixed.
+    tril: Array
+    is_scale: Array
 
 
 class State(NamedTuple):
@@ -85,7 +93,9 @@ class State(NamedTuple):
     best: Params
     best_value: Array
     history: Params
+    # Steps of EM since the last extrapolation.
     held_count: Array
+    num_jumps: Array
     final: Sweep
     exact: Array
     spike: Array
@@ -146,6 +156,7 @@ def initial_state(
         best_value=low,
         history=history,
         held_count=zero,
+        num_jumps=zero,
         final=sweep,
         exact=low,
         spike=scalar,
