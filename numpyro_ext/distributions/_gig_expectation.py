@@ -20,6 +20,8 @@ from ._gig_normalizer import log_normalizer, root
 
 MAX_STEPS = 100
 LONGEST = 2.0
+# Steps without a gain, after which a step as short as that is the last.
+IDLE_STEPS, SHORT = 2, 1e-4
 # Coefficients of k^-1, k^-2, k^-4, ... in log k - digamma(k): DLMF 5.11.2.
 EVEN = (1 / 12, -1 / 120, 1 / 252, -1 / 240, 1 / 132, -691 / 32760, 1 / 12)
 SERIES_FROM = 16.0
@@ -134,7 +136,7 @@ def _solve(spread: Array, location: Array) -> tuple[Array, Array]:
     tolerance = 4.0 * jnp.finfo(spread.dtype).eps
 
     def step(state):
-        count, tau, log_kappa, least, best, _ = state
+        count, tau, log_kappa, least, best, fails, _ = state
         (f1, f2), (j11, j12, j21, j22) = _residuals(tau, log_kappa, spread, centre)
         size = jnp.abs(f1) + jnp.abs(f2)
         is_better = size < least
@@ -150,15 +152,19 @@ def _solve(spread: Array, location: Array) -> tuple[Array, Array]:
         move1, move2 = jnp.where(is_bad, 0.0, move1), jnp.where(is_bad, 0.0, move2)
         longest = jnp.maximum(jnp.abs(move1), jnp.abs(move2))
         cut = jnp.minimum(1.0, LONGEST / jnp.maximum(longest, 1e-30))
-        is_done = is_bad | (longest <= tolerance * (1.0 + jnp.abs(log_kappa)))
+        fails = jnp.where(is_better, 0, fails + 1)
+        size = longest / (1.0 + jnp.abs(log_kappa))
+        # At the end rounding errors alone move the unknowns, forth and back.
+        is_idle = (fails >= IDLE_STEPS) & (size <= SHORT)
+        is_done = is_bad | (size <= tolerance) | is_idle
         tau = jnp.maximum(tau + cut * move1, 0.0)
-        return count + 1, tau, log_kappa + cut * move2, least, best, is_done
+        return count + 1, tau, log_kappa + cut * move2, least, best, fails, is_done
 
     def is_open(state):
-        return (state[0] < MAX_STEPS) & ~state[5]
+        return (state[0] < MAX_STEPS) & ~state[6]
 
     big = jnp.full_like(spread, jnp.inf)
-    start = (0, tau, log_kappa, big, (tau, log_kappa), jnp.zeros((), bool))
+    start = (0, tau, log_kappa, big, (tau, log_kappa), 0, jnp.zeros((), bool))
     best = lax.while_loop(is_open, step, start)[4]
     return _unknowns(*best)
 

@@ -15,7 +15,7 @@ from jax.typing import ArrayLike
 
 from ..._checks import check_choice, check_positive_int
 from ._core import Outcome, compiled_fit, fit_arrays
-from ._data import find_ties, read_data, rows_on_hyperplane
+from ._data import check_rank, find_ties, read_data, rows_on_hyperplane
 from ._families_of_laws import (
     FAMILIES,
     build_law,
@@ -32,8 +32,12 @@ from ._progress import fit_in_chunks
 from ._result import DegenerateFitWarning, LawFit, MonotonicityError
 from ._shrinkage import shrinkage_of
 from ._standard_errors import missing_reason
+from ._start import MANY
 from ._state import Settings
 from ._verdict import FitStatus, verdict
+
+# Share of a column's variance that the columns before it leave: below, look closer.
+LEAST_PIVOT = 1e-6
 
 
 class BatchEM(eqx.Module):
@@ -54,7 +58,7 @@ class BatchEM(eqx.Module):
             where the Newton step moves everything, as it does in one dimension.
         acceleration: "squarem" or "none". An extrapolation that is worse is taken back.
         tol: The iteration ends when what remains to be gained, by the last gains, is
-            below `tol` nats for each observation, twice.
+            below `tol` nats for each observation; from 64 columns on, for each number.
         max_iterations: EM maps at most, from each start.
         resolution: h above; 0 leaves the likelihood unbounded.
         shrinkage: Pulls the scale towards `target`: an intensity in [0, 1), or
@@ -184,7 +188,13 @@ class BatchEM(eqx.Module):
         # a maximum.
         least = count if d == 1 else 3 + d
         rows, weights = read_data(
-            owner, x, weights, is_univariate=is_univariate(law), num_parameters=least
+            owner,
+            x,
+            weights,
+            is_univariate=is_univariate(law),
+            num_parameters=least,
+            # The fit itself tells, if not by how much.
+            with_rank=d < MANY,
         )
         return rows, weights, fix, count
 
@@ -327,6 +337,8 @@ def finish(
     status = FitStatus(int(extra[0]))
     total = float(np.sum(np.asarray(weights, np.float64)))
     rows = np.asarray(x)
+    if rows.shape[1] >= MANY and not out.pivot > LEAST_PIVOT:
+        check_rank(f"{law.__name__}.fit", rows, np.asarray(weights))
     ties = find_ties(rows, np.asarray(weights))
     plane = None
     if status == FitStatus.DEGENERATE and rows.shape[1] > 1:

@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from ._density import Params, Prior
+from ._density import Params, Prior, gram
 from ._family import Family
 from ._gauge import to_gauge
 from ._loop import run
 from ._m_step import Held
+from ._many_columns import has_many, run_many
 from ._start import Units, start_params, units_of
 from ._state import Mixing, Problem, Settings, State, initial_state
 
@@ -70,6 +71,8 @@ class Outcome(NamedTuple):
     penalized: Array
     spike: Array
     normal: Array
+    # Least share of a column's variance that the columns before it leave.
+    pivot: Array
     limit: Array
     trace: Array
     num_iterations: Array
@@ -94,14 +97,11 @@ def fit_arrays(
     rank: int,
 ) -> Outcome:
     """Fits one data set of shape (n, d) with weights (n,)."""
-    begun = start_states(
-        x, weights, options, family=family, settings=settings, rank=rank
-    )
+    shared = _shared(x, weights, options)
+    begun = _start_states(shared, options, family, settings, rank)
     endless = jnp.iinfo(jnp.int32).max
-    states = advance(
-        x, weights, options, begun, endless, family=family, settings=settings
-    )
-    return outcome_of(x, weights, options, states)
+    states = _advance(shared, options, begun, endless, family, settings)
+    return _outcome_of(shared, options, states)
 
 
 class Shared(NamedTuple):
@@ -116,7 +116,9 @@ class Shared(NamedTuple):
 
 def _shared(x: Array, weights: Array, options: Options) -> Shared:
     weights = weights / jnp.sum(weights)
-    units = units_of(x, weights)
+    # Stored by columns: products of them take half the time.
+    columns = lax.optimization_barrier(x.T)
+    units = units_of(columns.T, weights)
     held = Held(
         (options.loc - units.centre) / units.scale,
         options.skew / units.scale,
@@ -125,7 +127,9 @@ def _shared(x: Array, weights: Array, options: Options) -> Shared:
     )
     target = options.target / (units.scale[:, None] * units.scale[None, :])
     prior = Prior(jnp.square(options.resolution), options.strength, target)
-    return Shared((x - units.centre) / units.scale, weights, units, held, prior)
+    columns = (columns - units.centre[:, None]) / units.scale[:, None]
+    columns = lax.optimization_barrier(columns)
+    return Shared(columns.T, weights, units, held, prior)
 
 
 def _problem(shared: Shared, options: Options) -> Problem:
@@ -164,12 +168,15 @@ def start_states(
     rank: int,
 ) -> State:
     """The states before the first iteration, one for each start."""
-    shared = _shared(x, weights, options)
+    return _start_states(_shared(x, weights, options), options, family, settings, rank)
+
+
+def _start_states(
+    shared: Shared, options: Options, family: Family, settings: Settings, rank: int
+) -> State:
     held = shared.held
-    base = start_params(shared.x, shared.weights, rank, options.start[0])
-    base = base._replace(
-        loc=jnp.where(held.is_loc, held.loc, base.loc),
-        skew=jnp.where(held.is_skew, held.skew, base.skew),
+    base, share = start_params(
+        shared.x, shared.weights, rank, options.start[0], shared.prior, held
     )
 
     def one(own):
@@ -178,9 +185,13 @@ def start_states(
         c = to_gauge(family, mine.start, settings.gauge, options.gauge_value)
         tril = jnp.where(problem.is_scale, problem.tril, base.tril)
         start = base._replace(c=c, tril=tril)
-        return initial_state(family, settings, problem, start, mine.stage)
+        state = initial_state(family, settings, problem, start, mine.stage)
+        return state._replace(final=state.final._replace(mean_inverse=share))
 
-    return jax.vmap(one)(_own(options))
+    own = _own(options)
+    if has_many(settings, shared.x.shape[1]):
+        own = jax.tree.map(lambda z: z[:1], own)
+    return jax.vmap(one)(own)
 
 
 def advance(
@@ -195,13 +206,30 @@ def advance(
 ) -> State:
     """Iterates from each start to its end, or until it had `limit` iterations."""
     shared = _shared(x, weights, options)
+    return _advance(shared, options, states, limit, family, settings)
 
+
+def _advance(
+    shared: Shared,
+    options: Options,
+    states: State,
+    limit: int | Array,
+    family: Family,
+    settings: Settings,
+) -> State:
     def one(args):
         own, state = args
         problem = _problem(shared, _of_start(options, own))
         return run(family, settings, problem, state, jnp.asarray(limit))
 
     args = _own(options), states
+    if has_many(settings, shared.x.shape[1]):
+        # One state for all starts: they differ in the first round alone.
+        own, state = jax.tree.map(lambda z: z[0], args)
+        released = options.start + options.push
+        problem = _problem(shared, _of_start(options, own))
+        out = run_many(family, settings, problem, state, released, jnp.asarray(limit))
+        return jax.tree.map(lambda z: z[None], out)
     if options.start.shape[0] == 1:
         only = one(jax.tree.map(lambda z: z[0], args))
         return jax.tree.map(lambda z: z[None], only)
@@ -210,10 +238,15 @@ def advance(
 
 def outcome_of(x: Array, weights: Array, options: Options, states: State) -> Outcome:
     """The best of the starts, in the units of the data."""
-    y, weights, units, held, _ = _shared(x, weights, options)
+    return _outcome_of(_shared(x, weights, options), options, states)
+
+
+def _outcome_of(shared: Shared, options: Options, states: State) -> Outcome:
+    y, weights, units, held, _ = shared
     chosen = jnp.argmax(states.value)
     state = jax.tree.map(lambda z: z[chosen], states)
     shift = jnp.sum(jnp.log(units.scale))
+    normal, pivot = _normal_value(y, weights, held)
     params: Params = state.safe
     scale = units.scale
     return Outcome(
@@ -228,7 +261,8 @@ def outcome_of(x: Array, weights: Array, options: Options, states: State) -> Out
         log_likelihood=state.exact - shift,
         penalized=state.value - shift,
         spike=state.spike,
-        normal=_normal_value(y, weights, held) - shift,
+        normal=normal - shift,
+        pivot=pivot,
         limit=state.limit_value - shift,
         trace=state.trace - shift,
         num_iterations=state.num_iterations,
@@ -249,16 +283,18 @@ def outcome_of(x: Array, weights: Array, options: Options, states: State) -> Out
     )
 
 
-def _normal_value(y: Array, weights: Array, held: Held) -> Array:
-    """Largest mean log likelihood of the normal law."""
-    mean = weights @ y
+def _normal_value(y: Array, weights: Array, held: Held) -> tuple[Array, Array]:
+    """Largest mean log likelihood of the normal law, and `Outcome.pivot`."""
+    columns = y.T
+    mean = columns @ weights
     # A held loc with a free skew bounds nothing in the normal limit.
     mean = jnp.where(held.is_loc & held.is_skew, held.loc, mean)
-    centred = y - mean
-    scatter = (centred * weights[:, None]).T @ centred
+    centred = columns - mean[:, None]
+    scatter = gram(centred * jnp.sqrt(weights))
     diagonal = jnp.diagonal(jnp.linalg.cholesky(scatter))
     d = y.shape[1]
-    return -0.5 * d * (LOG_2PI + 1.0) - jnp.sum(jnp.log(diagonal))
+    value = -0.5 * d * (LOG_2PI + 1.0) - jnp.sum(jnp.log(diagonal))
+    return value, jnp.min(jnp.square(diagonal) / jnp.diagonal(scatter))
 
 
 compiled_fit = partial(jax.jit, static_argnames=("family", "settings", "rank"))(

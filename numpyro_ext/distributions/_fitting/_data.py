@@ -18,9 +18,18 @@ class Ties(NamedTuple):
 
 
 def read_data(
-    owner: str, x: Any, weights: Any, *, is_univariate: bool, num_parameters: int
+    owner: str,
+    x: Any,
+    weights: Any,
+    *,
+    is_univariate: bool,
+    num_parameters: int,
+    with_rank: bool = True,
 ) -> tuple[Array, Array]:
-    """The data as (n, d) and the weights as (n,), or an error that says what to do."""
+    """The data as (n, d) and the weights as (n,), or an error that says what to do.
+
+    Without `with_rank` the caller sees to `check_rank`, which is dear.
+    """
     if isinstance(x, str) or x is None:
         raise TypeError(f"`{owner}` got `x` = {x!r}; give an array of data.")
     x = as_float(owner, "x", x)
@@ -40,7 +49,10 @@ def read_data(
             "Write `x[:, None]` for one column."
         )
     weights = _read_weights(owner, weights, x)
-    _check_rows(owner, np.asarray(x), np.asarray(weights), num_parameters)
+    rows, share = np.asarray(x), np.asarray(weights)
+    _check_rows(owner, rows, share, num_parameters)
+    if with_rank:
+        check_rank(owner, rows, share)
     return x, weights
 
 
@@ -66,7 +78,9 @@ def _check_rows(
     owner: str, x: np.ndarray, weights: np.ndarray, num_parameters: int
 ) -> None:
     n, d = x.shape
-    bad = ~np.all(np.isfinite(x), axis=1)
+    # A sum is not finite where a value is not; the other way round it may overflow.
+    is_good = np.isfinite(np.sum(x))
+    bad = np.zeros(n, bool) if is_good else ~np.all(np.isfinite(x), axis=1)
     if bad.any():
         first = int(np.argmax(bad))
         raise ValueError(
@@ -74,14 +88,16 @@ def _check_rows(
             f"first at index {first}. Leave them out, for example with "
             "`x[np.isfinite(x)]` or `x[np.isfinite(x).all(axis=1)]`."
         )
-    used = x[weights > 0]
+    used = _used(x, weights)
     n = used.shape[0]
     if d > n:
         raise ValueError(
             f"`{owner}`: d = {d} columns and n = {n} rows. A scale of full rank needs "
             "more rows than columns; take fewer columns, or more rows."
         )
-    constant = np.ptp(used, axis=0) == 0
+    constant = used[0] == used[-1]
+    if constant.any():
+        constant = np.ptp(used, axis=0) == 0
     if constant.any():
         column = int(np.argmax(constant))
         raise ValueError(
@@ -95,6 +111,18 @@ def _check_rows(
             "unbounded or flat with so few; give more rows, or fix parameters with "
             "`fix=` and `symmetric=True`."
         )
+
+
+def _used(x: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The rows of positive weight; without a copy, if they all are."""
+    is_used = weights > 0
+    return x if is_used.all() else x[is_used]
+
+
+def check_rank(owner: str, x: np.ndarray, weights: np.ndarray) -> None:
+    """Raises ValueError, if the rows lie on a hyperplane."""
+    used = _used(x, weights)
+    d = used.shape[1]
     centred = used - used.mean(axis=0)
     centred = centred / np.sqrt(np.mean(centred**2, axis=0))
     rank = np.linalg.matrix_rank(centred.T @ centred, hermitian=True) if d > 1 else 1
@@ -107,10 +135,10 @@ def _check_rows(
 
 def find_ties(x: np.ndarray, weights: np.ndarray) -> Ties:
     """The most frequent row among those of positive weight."""
-    used = x[weights > 0]
-    if used.shape[1] == 1:
-        key = used[:, 0]
-    else:
+    used = _used(x, weights)
+    key = used[:, 0]
+    # Rows that are equal begin equally.
+    if used.shape[1] > 1 and len(np.unique(key)) < len(key):
         # Equal rows give equal sums; a rare other pair that does is harmless.
         key = np.sum(used * np.sqrt(np.arange(2.0, 2.0 + used.shape[1])), axis=1)
     order = np.argsort(key, kind="stable")

@@ -31,6 +31,8 @@ LOG_2 = math.log(2.0)
 LOG_2PI = math.log(2.0 * math.pi)
 # Stands for 0 under the square root of A B.
 LEAST = 1e-20
+# Triangles of so many rows at most are left to LAPACK.
+BLOCK = 64
 
 
 class Params(NamedTuple):
@@ -88,24 +90,47 @@ class Prior(NamedTuple):
 
 def inverse_tril(tril: Array) -> Array:
     """The inverse of a lower triangle."""
-    if tril.shape[-1] == 1:
+    d = len(tril)
+    if d == 1:
         return 1.0 / tril
-    eye = jnp.eye(tril.shape[-1], dtype=tril.dtype)
-    return jax.scipy.linalg.solve_triangular(tril, eye, lower=True)
+    if d <= BLOCK:
+        eye = jnp.eye(d, dtype=tril.dtype)
+        return jax.scipy.linalg.solve_triangular(tril, eye, lower=True)
+    half = d // 2
+    top, low = inverse_tril(tril[:half, :half]), inverse_tril(tril[half:, half:])
+    cross = -low @ (tril[half:, :half] @ top)
+    none = jnp.zeros((half, d - half), tril.dtype)
+    return jnp.block([[top, none], [cross, low]])
 
 
-def geometry(x: Array, params: Params, prior: Prior) -> Geometry:
-    """Distances of the rows, of shape (n,), and what the scale adds."""
+def solve_tril(tril: Array, columns: Array) -> Array:
+    """The inverse of a lower triangle times columns, by products of blocks.
+
+    LAPACK's own takes twice the time for hundreds of columns.
+    """
+    d = len(tril)
+    if d <= BLOCK:
+        return inverse_tril(tril) @ columns
+    half = d // 2
+    top = solve_tril(tril[:half, :half], columns[:half])
+    rest = columns[half:] - tril[half:, :half] @ top
+    return jnp.concatenate([top, solve_tril(tril[half:, half:], rest)])
+
+
+def geometry(columns: Array, params: Params, prior: Prior) -> Geometry:
+    """Distances of the rows, of shape (n,), and what the scale adds.
+
+    The data have the shape (d, n): products of such arrays take half the time.
+    """
     inverse = inverse_tril(params.tril)
     tilt = inverse @ params.skew
-    centred = x - params.loc
-    if x.shape[1] == 1:
-        white = centred[:, 0] * inverse[0, 0]
+    if columns.shape[0] == 1:
+        white = (columns[0] - params.loc[0]) * inverse[0, 0]
         squares, cross = white * white, white * tilt[0]
     else:
-        white = centred @ inverse.T
-        squares = jnp.sum(white * white, axis=1)
-        cross = white @ tilt
+        white = solve_tril(params.tril, columns - params.loc[:, None])
+        squares = jnp.sum(white * white, axis=0)
+        cross = tilt @ white
     diagonal = jnp.diagonal(params.tril)
     pulled = inverse.T @ tilt
     return Geometry(
@@ -118,6 +143,16 @@ def geometry(x: Array, params: Params, prior: Prior) -> Geometry:
         jnp.sum(pulled * pulled),
         jnp.sum(pulled * (prior.target @ pulled)),
     )
+
+
+def gram(columns: Array) -> Array:
+    """All products of two columns; of many, the half that is needed."""
+    d = len(columns)
+    if d <= 2 * BLOCK:
+        return columns @ columns.T
+    top, low = columns[: d // 2], columns[d // 2 :]
+    cross = low @ top.T
+    return jnp.block([[top @ top.T, cross.T], [cross, low @ low.T]])
 
 
 class Line(NamedTuple):
@@ -148,6 +183,16 @@ def move_geometry(geo: Geometry, line: Line) -> Geometry:
         geo.target_trace - share * geo.target_pull,
         geo.pull * stretch * stretch,
         geo.target_pull * stretch * stretch,
+    )
+
+
+def compose_lines(first: Line, then: Line) -> Line:
+    """Both moves, one after the other, as one."""
+    growth = 1.0 + first.eps
+    return Line(
+        first.nu + growth * then.nu,
+        first.eps + growth * then.eps,
+        first.kappa + growth * growth * then.kappa,
     )
 
 

@@ -22,7 +22,7 @@ from ._density import (
 )
 from ._family import Family, clip
 from ._gauge import tangent, to_gauge
-from ._m_step import normal_step
+from ._m_step import line_moves, normal_step
 from ._mixing_em import mixing_em
 from ._mixing_step import line_step, retract
 from ._squarem import extrapolate
@@ -67,7 +67,7 @@ def _body(family: Family, settings: Settings, problem: Problem, state: State) ->
     x, prior = problem.x, problem.prior
     geo = lax.cond(
         state.has_moved,
-        lambda: geometry(x, state.candidate, prior),
+        lambda: geometry(x.T, state.candidate, prior),
         lambda: state.geo,
     )
     is_exact = state.phase == EXACT
@@ -227,7 +227,7 @@ def _m_step(
     family: Family, settings: Settings, problem: Problem, state: State, sweep: Sweep
 ) -> State:
     params = normal_step(
-        problem.x, problem.weights, sweep, state.safe, problem.prior, problem.held
+        problem.x.T, problem.weights, sweep, state.safe, problem.prior, problem.held
     )
     params = _with_held_scale(problem, params)
     phase = jnp.full_like(state.phase, MIXING)
@@ -304,12 +304,8 @@ def _take_step(
 
 
 def _moves(problem: Problem, state: State) -> Array:
-    """Which of nu, eps and kappa may move."""
-    is_loc = ~jnp.any(problem.held.is_loc)
-    is_skew = ~jnp.any(problem.held.is_skew)
-    # A scale of low rank plus diagonal does not stay one when skew skew^T is added.
-    is_scale = ~problem.is_scale & (state.safe.factor.shape[1] == 0)
-    return jnp.stack([is_loc, is_skew, is_scale]).astype(state.value.dtype)
+    whole = line_moves(problem.held, state.safe)
+    return whole.at[2].multiply(~problem.is_scale)
 
 
 def _along(family: Family, settings: Settings, problem: Problem, state: State) -> State:

@@ -12,10 +12,12 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array, lax
 
-from ._density import Params, Prior, Sweep
+from ._density import Params, Prior, Sweep, gram
 
 # EM steps of the factor model inside one M step; each raises the expected log density.
 FACTOR_STEPS = 40
+# Of a single row, to be trusted.
+MAX_LEVERAGE = 0.9
 
 
 class Held(NamedTuple):
@@ -27,37 +29,68 @@ class Held(NamedTuple):
     is_skew: Array
 
 
+def line_moves(held: Held, params: Params) -> Array:
+    """Which of nu, eps and kappa of `Line` may move."""
+    is_loc, is_skew = ~jnp.any(held.is_loc), ~jnp.any(held.is_skew)
+    # A scale of low rank plus diagonal does not stay one when skew skew^T is added.
+    is_scale = jnp.asarray(params.factor.shape[1] == 0)
+    return jnp.stack([is_loc, is_skew, is_scale]).astype(params.loc.dtype)
+
+
 def normal_step(
-    x: Array, weights: Array, sweep: Sweep, params: Params, prior: Prior, held: Held
+    columns: Array,
+    weights: Array,
+    sweep: Sweep,
+    params: Params,
+    prior: Prior,
+    held: Held,
 ) -> Params:
-    """The params with a new normal part; the mixing law as it was."""
+    """The params with a new normal part; the mixing law as it was.
+
+    The data have the shape (d, n).
+    """
     inverse = weights * sweep.mean_inverse
     mean_inverse = jnp.sum(inverse)
     mean_w = jnp.sum(weights * sweep.mean_w)
-    mean_x, mean_ratio = weights @ x, inverse @ x
-    spread = jnp.maximum(mean_inverse * mean_w - 1.0, jnp.finfo(x.dtype).eps)
+    mean_x, mean_ratio = columns @ weights, columns @ inverse
+    spread = jnp.maximum(mean_inverse * mean_w - 1.0, jnp.finfo(columns.dtype).eps)
     skew = (mean_inverse * mean_x - mean_ratio) / spread
     # loc held: the skew given it; and the other way round.
     skew = jnp.where(held.is_loc, (mean_x - held.loc) / mean_w, skew)
     skew = jnp.where(held.is_skew, held.skew, skew)
     loc = (mean_ratio - skew) / mean_inverse
     loc = jnp.where(held.is_loc, held.loc, loc)
-    centred = x - loc
-    if x.shape[1] == 1:
-        square = jnp.sum(inverse[:, None] * centred * centred)[None, None]
+    centred = columns - loc[:, None]
+    if columns.shape[0] == 1:
+        square = jnp.sum(inverse * centred[0] * centred[0])[None, None]
     else:
-        rooted = centred * jnp.sqrt(inverse)[:, None]
-        square = rooted.T @ rooted
+        square = gram(centred * jnp.sqrt(inverse))
     gap = mean_x - loc
     outer = gap[:, None] * skew[None, :]
     scatter = square - outer - outer.T + mean_w * skew[:, None] * skew[None, :]
-    eye = jnp.eye(x.shape[1], dtype=x.dtype)
+    eye = jnp.eye(columns.shape[0], dtype=columns.dtype)
     scatter = scatter + prior.blur * mean_inverse * eye
     scatter = (scatter + prior.strength / sweep.unit * prior.target) / (
         1.0 + prior.strength
     )
     tril, factor, diag = scale_of(scatter, params)
     return params._replace(loc=loc, skew=skew, tril=tril, factor=factor, diag=diag)
+
+
+def overshoot(weights: Array, squares: Array, new: Array, old: Array) -> Array:
+    """Log of what makes the new factors of the rows those at the end of a series.
+
+    A scale was made with the old factors, `squares` are the distances under it, and the
+    new factors, which follow from them, are about inverse to them. With its leverage h,
+    its own part of the scale, a row that counts more lowers its distance, and so counts
+    more again: the end is where new (1 - h old) = old (1 - h new), row by row.
+    """
+    new, old = weights * squares * new, weights * squares * old
+    # A common factor says nothing: the scale of w is free.
+    old = old * jnp.sum(new) / jnp.sum(old)
+    new, old = (jnp.minimum(h, MAX_LEVERAGE) for h in (new, old))
+    more = jnp.log1p(-old) - jnp.log1p(-new)
+    return jnp.where(jnp.all(jnp.isfinite(more)), more, 0.0)
 
 
 def scale_of(scatter: Array, params: Params) -> tuple[Array, Array, Array]:

@@ -252,7 +252,7 @@ def _expect(
     blur = jnp.square(jnp.asarray(resolution, x.dtype))
     prior = Prior(blur, zero, jnp.eye(d, dtype=x.dtype))
     weights = jnp.full((n,), 1.0 / n, x.dtype)
-    geo = geometry(y, params, prior)
+    geo = geometry(y.T, params, prior)
     sweep = evaluate(family, params.c, geo, weights, prior, d)
     inverse = weights * sweep.mean_inverse
     return Statistics(

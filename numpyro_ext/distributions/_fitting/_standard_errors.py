@@ -216,7 +216,7 @@ def _errors(
         return Params(_mixing(family, own), own["loc"], own["skew"], tril, empty, diag)
 
     at = params_of(flat)
-    geo = geometry(x, at, no_prior)
+    geo = geometry(x.T, at, no_prior)
     p, a, b = mixing_params(family, at.c)
     z = jnp.sqrt(jnp.maximum(a + geo.tilt, LEAST) * jnp.maximum(b + geo.squares, LEAST))
     order = p - 0.5 * d
@@ -226,7 +226,7 @@ def _errors(
 
     def value(flat):
         params = params_of(flat)
-        geo = geometry(x, params, no_prior)
+        geo = geometry(x.T, params, no_prior)
         zero = jnp.zeros((), x.dtype)
         density = row_log_density(family, params.c, geo, zero, d, rows_m, own_moments)
         return jnp.sum(weights * density)
