@@ -1,0 +1,248 @@
+r"""Log probabilities of negative binomial counts, with their derivatives.
+
+With size r, mean mu and alpha = 1 / r, the log probability of y > 0 is
+$$-D + S(y + r) - S(y) - S(r) - \tfrac12\log(2\pi y) - \tfrac12\log(1 + \alpha y),$$
+where S is the remainder of Stirling's formula and D >= 0 is half the deviance, in
+$t = \log(\mu / y)$ and $\kappa = \alpha y / (1 + \alpha y)$
+$$D = y \Psi(t, \kappa) = r \Psi(-t, 1 - \kappa), \qquad
+\Psi(t, \kappa) = \log(1 + \kappa (e^t - 1)) / \kappa - t.$$
+No term cancels another, for any alpha: the Poisson law is the limit alpha = 0. The
+derivatives have digamma differences in the same form. Loader (2000), Fast and accurate
+computation of binomial probabilities, has the idea, for the binomial law.
+"""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.scipy.special import digamma
+
+from ...special._elementary import exp, log
+from ...special._exponentials import log1p_minus, log1p_ratio
+from ...special._one_argument import weighted_tangents
+from ...special._stirling import (
+    digamma_error,
+    digamma_error_scaled,
+    log_gamma_defect,
+    stirling_error,
+)
+from ._log_gap import log_gap
+
+LOG_2PI = math.log(2.0 * math.pi)
+# The log of a size beyond which the law is Poisson's, in either format.
+LARGEST_LOG_SIZE = 80.0
+Args = tuple[Array, Array, Array]
+
+
+def _psi(t: Array, kappa: Array, log_kappa: Array) -> Array:
+    """log(1 + kappa (e^t - 1)) / kappa - t, for 0 <= kappa <= 1/2."""
+    is_near = jnp.abs(t) < 0.3
+    x = jnp.expm1(jnp.where(is_near, t, 0.0))
+    near = x * x * (log1p_minus(x) - kappa * log1p_minus(kappa * x))
+    # exp(t) may overflow where its product with kappa has a logarithm.
+    bound = 80.0 if t.dtype == jnp.float32 else 700.0
+    is_huge = (t > bound) & (kappa > 1e-12)
+    x = jnp.expm1(jnp.minimum(t, bound))
+    safe = jnp.where(is_huge, kappa, 1.0)
+    log_ratio = jnp.where(is_huge, (t + log_kappa) / safe, x * log1p_ratio(kappa * x))
+    return jnp.where(is_near, near, log_ratio - t)
+
+
+def _log_prob(
+    y: Array, t: Array, alpha_y: Array, log_alpha_y: Array, log_size: Array
+) -> Array:
+    """The log probability of y > 0, with t = log(mean / y) and alpha_y = y / size."""
+    log_size = jnp.minimum(log_size, LARGEST_LOG_SIZE)
+    is_small = alpha_y <= 1.0
+    # alpha_y may overflow.
+    whole = jnp.where(is_small, jnp.log1p(alpha_y), log_alpha_y)
+    log1p_alpha_y = whole + jnp.where(is_small, 0.0, jnp.log1p(1.0 / alpha_y))
+    kappa = jnp.where(is_small, alpha_y, 1.0) / (1.0 + alpha_y)
+    log_kappa = jnp.where(is_small, log_alpha_y, 0.0) - log1p_alpha_y
+    size = exp(log_size)
+    half_deviance = jnp.where(is_small, y, size) * _psi(
+        jnp.where(is_small, t, -t), kappa, log_kappa
+    )
+    rest = stirling_error(y + size) - stirling_error(y) - 0.5 * (LOG_2PI + log(y))
+    # S(r) and log(1 + alpha y) have one finite sum where r underflows.
+    log_total = log_size + log1p_alpha_y
+    return rest + log_gamma_defect(log_size) - 0.5 * log_total - half_deviance
+
+
+def _safe(y: Array) -> tuple[Array, Array]:
+    is_zero = y == 0
+    return is_zero, jnp.where(is_zero, 1.0, y)
+
+
+def _log1p_mean(eta: Array, alpha: Array) -> tuple[Array, Array, Array]:
+    """Whether m = alpha exp(eta) <= 1, the lesser of m and 1 / m, and log(1 + m)."""
+    m = alpha * exp(eta)
+    is_small = m <= 1.0
+    lesser = jnp.where(is_small, m, 1.0 / jnp.where(is_small, 1.0, m))
+    log_m = jnp.where(is_small, 0.0, eta + jnp.log(jnp.where(is_small, 1.0, alpha)))
+    return is_small, lesser, jnp.log1p(lesser) + log_m
+
+
+@jax.custom_jvp
+def nb2_log_prob(y: Array, eta: Array, alpha: Array) -> Array:
+    """Log p(y) for variance mu + alpha mu^2; y >= 0, alpha >= 0."""
+    is_zero, safe = _safe(y)
+    log_alpha = jnp.log(alpha)
+    at = _log_prob(
+        safe,
+        -log_gap(safe, eta),
+        alpha * safe,
+        log_alpha + log(safe),
+        -log_alpha,
+    )
+    return jnp.where(is_zero, nb2_log_prob_zero(eta, alpha), at)
+
+
+def nb2_log_prob_zero(eta: Array, alpha: Array) -> Array:
+    """-log(1 + alpha mu) / alpha, which is -mu at alpha = 0."""
+    is_small, lesser, log1p_m = _log1p_mean(eta, alpha)
+    far = log1p_m / jnp.where(is_small, 1.0, alpha)
+    near = exp(jnp.where(is_small, eta, 0.0)) * log1p_ratio(
+        jnp.where(is_small, lesser, 0.0)
+    )
+    return -jnp.where(is_small, near, far)
+
+
+def nb2_score(y: Array, eta: Array, alpha: Array) -> Array:
+    """D log p / d eta = (y - mu) / (1 + alpha mu)."""
+    is_zero, safe = _safe(y)
+    is_small, lesser, _ = _log1p_mean(eta, alpha)
+    t = -log_gap(safe, eta)
+    rate = exp(jnp.where(is_small, eta, 0.0))
+    excess = jnp.where(is_zero, rate, safe * jnp.expm1(jnp.where(is_small, t, 0.0)))
+    ratio = jnp.where(is_zero, -1.0, jnp.expm1(jnp.where(is_small, 0.0, -t)))
+    far = ratio / jnp.where(is_small, 1.0, alpha)
+    return jnp.where(is_small, -excess, far) / (1.0 + lesser)
+
+
+def nb2_alpha_score(y: Array, eta: Array, alpha: Array) -> Array:
+    """D log p / d alpha; (y - mu)^2 / 2 - y / 2 at alpha = 0."""
+    score = nb2_score(y, eta, alpha)
+    w = alpha * score
+    _, _, log1p_m = _log1p_mean(eta, alpha)
+    is_near = jnp.abs(w) < 0.4
+    gap = w - jnp.log1p(alpha * y) + log1p_m
+    safe = jnp.where(is_near, 1.0, alpha)
+    near = score * score * log1p_minus(jnp.where(is_near, w, 0.0))
+    first = jnp.where(is_near, near, gap / safe / safe)
+    size = 1.0 / jnp.maximum(alpha, math.exp(-LARGEST_LOG_SIZE))
+    share = 1.0 / (1.0 + alpha * y)
+    second = share * share * digamma_error_scaled(y + size)
+    return first - 0.5 * y * share + (second - digamma_error_scaled(size))
+
+
+def _count_derivative(y: Array, eta: Array, total: Array, logs: Array) -> Array:
+    """D log p / d y: digamma(y + r) - digamma(y + 1) + log(mu / (r + mu))."""
+    return eta + logs - (0.5 + digamma_error(total)) / total - digamma(y + 1.0)
+
+
+def _nb2_jvp(primals: Args, tangents: tuple[Any, Any, Any]) -> tuple[Array, Array]:
+    y, eta, alpha = primals
+    value = nb2_log_prob(y, eta, alpha)
+
+    def by_count() -> Array:
+        size = 1.0 / jnp.maximum(alpha, math.exp(-LARGEST_LOG_SIZE))
+        logs = jnp.log1p(alpha * y) - _log1p_mean(eta, alpha)[2]
+        return _count_derivative(y, eta, y + size, logs)
+
+    return value, weighted_tangents(
+        value,
+        (by_count, tangents[0]),
+        (lambda: nb2_score(y, eta, alpha), tangents[1]),
+        (lambda: nb2_alpha_score(y, eta, alpha), tangents[2]),
+    )
+
+
+nb2_log_prob.defjvp(_nb2_jvp, symbolic_zeros=True)
+
+
+@jax.custom_jvp
+def nb1_log_prob(y: Array, eta: Array, alpha: Array) -> Array:
+    """Log p(y) for variance mu (1 + alpha); y >= 0, alpha >= 0."""
+    is_zero, safe = _safe(y)
+    t = -log_gap(safe, eta)
+    log_alpha = jnp.log(alpha)
+    at = _log_prob(safe, t, alpha * exp(-t), log_alpha - t, eta - log_alpha)
+    return jnp.where(is_zero, nb1_log_prob_zero(eta, alpha), at)
+
+
+def nb1_log_prob_zero(eta: Array, alpha: Array) -> Array:
+    """-mu log(1 + alpha) / alpha, which is -mu at alpha = 0."""
+    return -exp(eta) * log1p_ratio(alpha)
+
+
+def _nb1_parts(y: Array, eta: Array, alpha: Array) -> tuple[Array, ...]:
+    """Alpha y / mu; its log1p less that of alpha; r b and b, b its change; r."""
+    t = -log_gap(y, eta)
+    alpha_y = alpha * exp(-t)
+    excess = -y * jnp.expm1(jnp.minimum(t, 700.0)) / (1.0 + alpha)
+    b = (alpha_y - alpha) / (1.0 + alpha)
+    size = exp(jnp.minimum(eta - jnp.log(alpha), LARGEST_LOG_SIZE))
+    is_near = jnp.abs(b) < 0.4
+    near = excess * log1p_ratio(jnp.where(is_near, b, 0.0))
+    far = size * (jnp.log1p(alpha_y) - jnp.log1p(alpha))
+    return alpha_y, jnp.where(is_near, near, far), excess, b, size
+
+
+def nb1_score(y: Array, eta: Array, alpha: Array) -> Array:
+    """D log p / d eta = r (digamma(y + r) - digamma(r) - log(1 + alpha))."""
+    is_zero, safe = _safe(y)
+    alpha_y, first, _, _, size = _nb1_parts(safe, eta, alpha)
+    share = 1.0 / (1.0 + alpha_y)
+    rest = digamma_error(size) - share * digamma_error(safe + size)
+    inside = first + 0.5 * (1.0 - share) + rest
+    return jnp.where(is_zero, nb1_log_prob_zero(eta, alpha), inside)
+
+
+def nb1_alpha_score(y: Array, eta: Array, alpha: Array) -> Array:
+    """D log p / d alpha, at a given mean."""
+    is_zero, safe = _safe(y)
+    alpha_y, first, excess, b, size = _nb1_parts(safe, eta, alpha)
+    mean = exp(eta)
+    is_near = jnp.abs(b) < 0.4
+    near = excess * (excess / mean) * log1p_minus(jnp.where(is_near, b, 0.0))
+    far = (excess - first) / jnp.where(is_near, 1.0, alpha)
+    spread = mean + alpha * safe
+    share = 1.0 / (1.0 + alpha_y)
+    total = digamma_error_scaled(safe + size)
+    is_small = size < 1.0
+    small = (
+        digamma_error(size) / jnp.where(is_small, alpha, 1.0) - share * total / spread
+    )
+    large = (digamma_error_scaled(size) - share * share * total) / mean
+    inside = (
+        jnp.where(is_near, near, far)
+        + 0.5 * safe / spread
+        + jnp.where(is_small, small, large)
+    )
+    at_zero = mean * (1.0 / (1.0 + alpha) - log1p_minus(alpha))
+    return jnp.where(is_zero, at_zero, inside)
+
+
+def _nb1_jvp(primals: Args, tangents: tuple[Any, Any, Any]) -> tuple[Array, Array]:
+    y, eta, alpha = primals
+    value = nb1_log_prob(y, eta, alpha)
+
+    def by_count() -> Array:
+        _, safe = _safe(y)
+        alpha_y = jnp.where(y == 0, 0.0, alpha * exp(log_gap(safe, eta)))
+        size = exp(jnp.minimum(eta - jnp.log(alpha), LARGEST_LOG_SIZE))
+        logs = jnp.log1p(alpha_y) - jnp.log1p(alpha)
+        return _count_derivative(y, eta, y + size, logs)
+
+    return value, weighted_tangents(
+        value,
+        (by_count, tangents[0]),
+        (lambda: nb1_score(y, eta, alpha), tangents[1]),
+        (lambda: nb1_alpha_score(y, eta, alpha), tangents[2]),
+    )
+
+
+nb1_log_prob.defjvp(_nb1_jvp, symbolic_zeros=True)
