@@ -178,6 +178,7 @@ class Tweedie(AbstractFamily):
     power: float | None = eqx.field(default=1.5, static=True, kw_only=True)
 
     links: ClassVar = _POSITIVE_LINKS
+    has_atom: ClassVar = True
     support_words: ClassVar = "numbers that are not negative"
 
     def __check_init__(self) -> None:
@@ -320,7 +321,11 @@ class StudentT(AbstractFamily):
     @property
     def nuisance(self) -> dict[str, constraints.Constraint]:
         positive = {"scale": constraints.positive}
-        return positive if self.df is not None else {**positive, "df": constraints.positive}
+        return (
+            positive
+            if self.df is not None
+            else {**positive, "df": constraints.positive}
+        )
 
     def nuisance_start(
         self, y: Array, ybar: Array, weights: Array, trials: Array | None
@@ -339,5 +344,3 @@ class StudentT(AbstractFamily):
     def mean(self, eta: Array, aux: Aux, trials: Array | None) -> Array:
         # The location, which is the mean where there is one.
         return self.link.inverse(eta)
-
-

@@ -27,7 +27,7 @@ PROBABILITY_LINKS = (Logit, Probit, CLogLog, LogLog, Cauchit)
 
 
 class Poisson(AbstractFamily):
-    r"""Counts with $\operatorname{Var} y = \mu$ (times the dispersion, if one is asked).
+    r"""Counts whose variance is the mean (times the dispersion, if one is asked).
 
     The log-likelihood is that of `PoissonLog`. Fractional responses are taken as a
     quasi-likelihood: the estimates are right for any $y \ge 0$ whose mean is $\mu$.
@@ -94,9 +94,7 @@ class Binomial(AbstractFamily):
     is_classifier: ClassVar = True
     support_words: ClassVar = "between 0 and the number of trials"
 
-    def __call__(
-        self, eta: ArrayLike, trials: ArrayLike | None = None
-    ) -> Distribution:
+    def __call__(self, eta: ArrayLike, trials: ArrayLike | None = None) -> Distribution:
         eta = jnp.asarray(eta)
         return laws.BinomialLink(eta, self._trials(eta, trials), link=self.link)
 
@@ -217,9 +215,7 @@ class NegativeBinomial(AbstractFamily):
                 "Leave it out to estimate it, or write `glm.Poisson()` for alpha = 0."
             )
 
-    def __call__(
-        self, eta: ArrayLike, alpha: ArrayLike | None = None
-    ) -> Distribution:
+    def __call__(self, eta: ArrayLike, alpha: ArrayLike | None = None) -> Distribution:
         alpha = self.alpha if alpha is None else alpha
         if alpha is None:
             raise TypeError(

@@ -44,9 +44,7 @@ def raise_for_status(fitted: Any) -> None:
 
 def warn_for_status(fitted: Any) -> None:
     """Warns that one fit did not converge."""
-    warnings.warn(
-        describe(fitted), ConvergenceWarning, skip_file_prefixes=OWN_FRAMES
-    )
+    warnings.warn(describe(fitted), ConvergenceWarning, skip_file_prefixes=OWN_FRAMES)
 
 
 def column_names(fitted: Any) -> list[str]:
@@ -91,7 +89,9 @@ def _deficient(fitted: Any) -> str:
     names = np.asarray(column_names(fitted))
     lost = ", ".join(f"`{c}`" for c in names[~np.asarray(estimable(fitted.geometry))])
     n, p = fitted.data.X.shape
-    return f"X has rank {int(fitted.rank)}, with n = {n} and p = {p}; dependent: {lost}."
+    return (
+        f"X has rank {int(fitted.rank)}, with n = {n} and p = {p}; dependent: {lost}."
+    )
 
 
 def _unfinished(fitted: Any) -> str:

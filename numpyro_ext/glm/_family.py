@@ -30,7 +30,7 @@ class AbstractFamily(eqx.Module):
 
     # The links whose inverse stays among the values that the mean can take.
     links: ClassVar[tuple[type, ...]] = ()
-    # Whether a dispersion phi scales the variance and leaves the estimate of beta alone.
+    # Whether a dispersion scales the variance and leaves the estimate of beta alone.
     has_dispersion: ClassVar[bool] = False
     # Whether the family is one of exponential dispersion, given its nuisances: then the
     # expected weight is the square of d mean / d eta over the variance.
@@ -38,6 +38,8 @@ class AbstractFamily(eqx.Module):
     # Whether tables give Student's t with the residual degrees of freedom.
     uses_t: ClassVar[bool] = False
     is_discrete: ClassVar[bool] = False
+    # Whether a continuous response may be exactly zero.
+    has_atom: ClassVar[bool] = False
     # What diverging coefficients mean: separated classes, or an edge of another kind.
     is_classifier: ClassVar[bool] = False
     support_words: ClassVar[str] = "finite numbers"
@@ -73,7 +75,7 @@ class AbstractFamily(eqx.Module):
 
     @property
     def is_log_concave(self) -> bool:
-        """Whether the log-likelihood is concave in eta, so that Newton needs no help."""
+        """Whether the log-likelihood is concave in eta: then Newton needs no help."""
         return False
 
     def nuisance_start(
@@ -143,9 +145,7 @@ class AbstractFamily(eqx.Module):
         kernel = lambda e: self.kernel(y, e, aux, trials)  # noqa: E731
         return jnp.square(jax.jvp(kernel, (eta,), (ones,))[1])
 
-    def dispersion_ml(
-        self, mean_deviance: Float[Array, ""]
-    ) -> Float[Array, ""]:
+    def dispersion_ml(self, mean_deviance: Float[Array, ""]) -> Float[Array, ""]:
         """Returns the maximum-likelihood dispersion from the mean unit deviance."""
         raise NotImplementedError
 

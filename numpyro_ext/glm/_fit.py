@@ -14,7 +14,7 @@ from jaxtyping import Array, ArrayLike, Bool
 from .._checks import check_choice
 from ._counts import Binomial
 from ._data import Data
-from ._diagnose import describe, raise_for_status, warn_for_status
+from ._diagnose import raise_for_status, warn_for_status
 from ._family import AbstractFamily, Aux
 from ._likelihood import estimate_dispersion
 from ._links import Log
@@ -164,6 +164,13 @@ def _fit(
     )
 
 
+def fit_data(fitted: FittedGLM, data: Data) -> FittedGLM:
+    """Fits the same family in the same way to other data."""
+    method = None if fitted.dispersion == "known" else fitted.dispersion
+    known = jnp.asarray(fitted.params.disp) if method is None else None
+    return _fit(fitted.family, data, None, fitted.settings, known, method=method)
+
+
 def _start_aux(family: AbstractFamily, data: Data) -> Aux:
     y = lax.stop_gradient(data.y)
     weights = jnp.ones_like(y) if data.weights is None else data.weights
@@ -239,7 +246,7 @@ def _data(
     var_weights: ArrayLike | None,
     l2: ArrayLike | None,
 ) -> Data:
-    X, y = _float(X, "X"), _float(y, "y")
+    X, y = as_float(X, "X"), as_float(y, "y")
     if X.ndim != 2 or y.ndim != 1 or X.shape[0] != y.shape[0]:
         raise ValueError(
             f"`fit` takes `X` of shape (n, p) and `y` of shape (n,), and got "
@@ -255,7 +262,7 @@ def _data(
     def rows(name: str, value: ArrayLike | None) -> Array | None:
         if value is None:
             return None
-        value = _float(value, name).astype(dtype)
+        value = as_float(value, name).astype(dtype)
         if value.ndim == 0 or value.shape == (n,) or (m > 1 and value.shape == (n, m)):
             return value if value.ndim == 2 else jnp.broadcast_to(value, (n,))
         raise ValueError(
@@ -265,13 +272,8 @@ def _data(
 
     offset = rows("offset", offset)
     if exposure is not None:
-        if not isinstance(family.link, Log):
-            raise ValueError(
-                f"`fit(exposure=...)` needs the log link, and {family.name} has "
-                f"{type(family.link).__name__}. Write `link='log'`, or give an `offset`."
-            )
-        log_exposure = jnp.log(rows("exposure", exposure))
-        offset = log_exposure if offset is None else offset + log_exposure
+        shift = rows("exposure", log_exposure("fit", family, exposure))
+        offset = shift if offset is None else offset + shift
     if offset is not None and m > 1 and offset.ndim == 1:
         offset = jnp.broadcast_to(offset[:, None], (n, m))
     if trials is not None and not isinstance(family, Binomial):
@@ -279,7 +281,7 @@ def _data(
             f"`fit(trials=...)` is for `glm.Binomial()`, and the family is "
             f"{family.name}."
         )
-    penalty = None if l2 is None else _float(l2, "l2").astype(dtype)
+    penalty = None if l2 is None else as_float(l2, "l2").astype(dtype)
     if penalty is not None:
         if penalty.shape not in ((), (p,)):
             raise ValueError(
@@ -298,7 +300,18 @@ def _data(
     )
 
 
-def _float(value: Any, name: str) -> Array:
+def log_exposure(verb: str, family: AbstractFamily, exposure: ArrayLike) -> Array:
+    """Returns the offset of an exposure, which only a log link has."""
+    if not isinstance(family.link, Log):
+        raise ValueError(
+            f"`{verb}(exposure=...)` needs the log link, and {family.name} has "
+            f"{type(family.link).__name__}. Write `link='log'`, or give an `offset`."
+        )
+    return jnp.log(as_float(exposure, "exposure"))
+
+
+def as_float(value: Any, name: str) -> Array:
+    """Returns a floating array; raises TypeError for what is not numeric."""
     if not isinstance(value, jax.Array):
         value = np.asarray(value)
         if value.dtype.kind not in "biuf":

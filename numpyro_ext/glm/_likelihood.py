@@ -43,7 +43,7 @@ def log_likelihood(fitted: Any) -> Float[Array, ""]:
     family, data, eta = fitted.family, fitted.data, fitted.eta
     disp = fitted.params.disp
     is_linear = isinstance(family, Gaussian) and isinstance(family.link, Identity)
-    if is_linear and isinstance(fitted.dispersion, str):
+    if is_linear and fitted.dispersion != "known":
         disp = deviance(family, data, eta, fitted.aux) / data.num_rows
     rows = row_log_likelihood(family, data, eta, fitted.aux, disp)
     return jnp.sum(weigh(data.freq_weights, rows))

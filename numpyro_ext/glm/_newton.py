@@ -151,9 +151,7 @@ def _stepper(
         candidate = jax.tree.map(
             lambda a, d: a + state.length * d, state.point, state.step
         )
-        candidate = Point(
-            candidate.beta, jnp.clip(candidate.theta, -bounds, bounds)
-        )
+        candidate = Point(candidate.beta, jnp.clip(candidate.theta, -bounds, bounds))
         value = problem.value(candidate)
         noise = 64 * eps * value.magnitude
         enough = state.objective - 1e-4 * state.length * state.decrement
@@ -446,9 +444,7 @@ def _status(
         end.has_converged, Status.CONVERGED.value, Status.MAX_ITERATIONS.value
     )
     deficient = geometry.rank < geometry.scale.size
-    code = jnp.where(
-        end.has_converged & deficient, Status.RANK_DEFICIENT.value, code
-    )
+    code = jnp.where(end.has_converged & deficient, Status.RANK_DEFICIENT.value, code)
     code = jnp.where(moves_theta, Status.BOUNDARY.value, code)
     code = jnp.where(moves_beta, edge.value, code)
     code = jnp.where(has_value, code, Status.NONFINITE.value)

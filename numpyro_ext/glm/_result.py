@@ -61,7 +61,7 @@ class FittedGLM(eqx.Module):
     objective: Float[Array, "..."]
     objective_delta: Float[Array, "..."]
     settings: Newton
-    dispersion: str | float = eqx.field(static=True)
+    dispersion: str = eqx.field(static=True)
     shapes: Shapes = eqx.field(static=True)
     names: tuple[str, ...] | None = eqx.field(static=True, default=None)
 

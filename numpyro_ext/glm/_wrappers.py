@@ -98,6 +98,7 @@ class Hurdle(AbstractZeroFamily):
 
     base: AbstractFamily
 
+    has_atom: ClassVar = True
     support_words: ClassVar = "zero, or values that the base family allows"
 
     @property
@@ -198,7 +199,10 @@ def from_distribution(
     """
     if aux is None:
         named = list(inspect.signature(build).parameters.values())[1:]
-        plain = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        plain = (
+            inspect.Parameter.POSITIONAL_OR_KEYWORD,
+            inspect.Parameter.KEYWORD_ONLY,
+        )
         aux = {p.name: constraints.positive for p in named if p.kind in plain}
     items = []
     for name, given in aux.items():
