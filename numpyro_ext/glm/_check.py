@@ -9,8 +9,8 @@ from jax.scipy.special import erfc, gammaincc, ndtri
 from jaxtyping import Array, Float, Key
 
 from .._checks import check_key
-from ._covariance import leverage
 from ._counts import Poisson
+from ._covariance import leverage
 from ._fit import fit_data
 from ._likelihood import deviance, pearson_chi2
 from ._objective import weigh

@@ -182,7 +182,7 @@ def _quantile(probability: float, df: Array) -> Array:
     safe = jnp.where(jnp.isfinite(df), df, 1.0)
     target = 2.0 * (1.0 - probability)
 
-    def bisect(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+    def bisect(_: Array, ends: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = ends
         middle = 0.5 * (low + high)
         is_below = _two_sided(jnp.exp(middle), safe) > target
