@@ -158,7 +158,9 @@ def _stepper(
         is_first = ~jnp.isfinite(state.objective)
         is_better = is_finite(value) & (is_first | (value.objective <= enough + noise))
 
-        direction, decrement = _direction(problem, geometry, settings, candidate, value)
+        direction, decrement = _direction(
+            problem, geometry, settings, bounds, candidate, value
+        )
         scale = jnp.ones_like(decrement)
         if problem.scaled:
             scale = value.pearson / problem.data.X.shape[0]
@@ -198,7 +200,12 @@ def _stepper(
 
 
 def _direction(
-    problem: Problem, geometry: Geometry, settings: Newton, point: Point, value: Value
+    problem: Problem,
+    geometry: Geometry,
+    settings: Newton,
+    bounds: Float[Array, " q"],
+    point: Point,
+    value: Value,
 ) -> tuple[Point, Float[Array, ""]]:
     """Returns Newton's step and its decrement, of a Hessian made positive."""
     hessian = value.beta_beta
@@ -222,6 +229,11 @@ def _direction(
     schur = value.theta_theta - jnp.einsum("kmp,qmp->kq", cross, lifted)
     plain = solve_beta(geometry, factor, beta)
     rest = -value.theta - jnp.einsum("qmp,mp->q", cross, plain)
+    # A nuisance at its edge that would go on stays there.
+    is_held = (jnp.abs(point.theta) >= bounds) & (rest * point.theta > 0)
+    rest = jnp.where(is_held, 0.0, rest)
+    eye = jnp.eye(rest.size, dtype=rest.dtype)
+    schur = jnp.where(is_held[:, None] | is_held, eye, schur)
     theta = _solve_positive(schur, rest)
     longest = jnp.max(jnp.abs(theta))
     shrink = jnp.minimum(1.0, _LONGEST / jnp.maximum(longest, 1e-30))
