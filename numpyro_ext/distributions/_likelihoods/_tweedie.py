@@ -9,29 +9,30 @@ from numpyro.distributions import constraints
 from numpyro.distributions.util import validate_sample
 from numpyro.util import is_prng_key
 
-from ...special._elementary import exp
+from ...special._exponentials import bounded_exp
 from .._law import promote
 from ._base import AbstractLikelihood, outside, step_cdf
 from ._counts import draw_poisson
 from ._gamma_log import gamma_log_prob
 from ._poisson import poisson_log_prob
 
-NUM_NODES = 96
+NUM_NODES = 112
+# How many standard deviations of terms matter, below and above the largest.
+BELOW, ABOVE = 8.6, 9.9
 
 
 def nodes(centre: Array, width: Array) -> tuple[Array, Array]:
     """Numbers of jumps to sum over, along a new first axis, and their distance.
 
-    The terms of the sum fall off like a normal law of standard deviation `width`
-    around `centre`. A narrow sum runs over integers, from 1 or around the centre; a
-    wide one over points further apart, with an error of exp(-2 pi^2 width^2 /
-    distance^2), by Poisson's summation formula.
+    The terms of the sum rise and fall around `centre` like Poisson probabilities, with
+    standard deviation `width`. A narrow sum runs over integers, from 1 or around the
+    centre; a wide one, whose terms are negligible at 1, over points further apart. The
+    error of that is exp(-2 pi^2 width^2 / distance^2), by Poisson's summation formula.
     """
-    half = (NUM_NODES - 1) / 2
-    distance = jnp.maximum(9.0 * width / half, 1.0)
-    is_wide = (distance > 1.0) & (centre > 9.5 * width)
-    distance = jnp.where(is_wide, distance, 1.0)
-    first = jnp.maximum(jnp.round(centre - half * distance), 1.0)
+    distance = jnp.maximum((BELOW + ABOVE) * width / (NUM_NODES - 1), 1.0)
+    distance = jnp.where(centre > 6.4 * width, distance, 1.0)
+    first = centre - BELOW * jnp.maximum(width, distance)
+    first = jnp.maximum(jnp.round(first), 1.0)
     k = jnp.arange(NUM_NODES, dtype=centre.dtype)
     k = k.reshape((-1, *[1] * centre.ndim))
     return first + k * distance, distance
@@ -100,7 +101,7 @@ class TweedieLog(AbstractLikelihood):
         safe = jnp.where(is_positive, y, 1.0)
         # The number of jumps that is most likely given y does not depend on the mean.
         rest = 2.0 - self.power
-        centre = exp(rest * jnp.log(safe)) / (self.dispersion * rest)
+        centre = bounded_exp(rest * jnp.log(safe)) / (self.dispersion * rest)
         width = jnp.sqrt(centre / (1.0 + shape))
         whole = jnp.broadcast_shapes(safe.shape, self.batch_shape)
         jumps, distance = lax.stop_gradient(
@@ -110,7 +111,7 @@ class TweedieLog(AbstractLikelihood):
             safe, jnp.log(jumps * shape) + log_scale, jnp.log(jumps * shape)
         )
         inside = jax.nn.logsumexp(terms, axis=0) + jnp.log(distance)
-        at_zero = jnp.where(y == 0, -exp(log_rate), outside(y))
+        at_zero = jnp.where(y == 0, -bounded_exp(log_rate), outside(y))
         return jnp.where(is_positive, inside, at_zero)
 
     def sample(self, key: Array | None, sample_shape: tuple[int, ...] = ()) -> Array:
@@ -143,7 +144,7 @@ class TweedieLog(AbstractLikelihood):
         log_rate, shape, log_scale = self._jumps()
         is_positive = y > 0
         safe = jnp.where(is_positive, y, 1.0)
-        rate = exp(log_rate)
+        rate = bounded_exp(log_rate)
         whole = jnp.broadcast_shapes(safe.shape, self.batch_shape)
         jumps, distance = nodes(
             *(jnp.broadcast_to(x, whole) for x in (rate, jnp.sqrt(rate)))
@@ -156,4 +157,4 @@ class TweedieLog(AbstractLikelihood):
 
     def log_prob_zero(self) -> Array:
         """-lambda."""
-        return self._whole(-exp(self._jumps()[0]))
+        return self._whole(-bounded_exp(self._jumps()[0]))
