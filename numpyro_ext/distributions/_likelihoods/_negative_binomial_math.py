@@ -72,16 +72,15 @@ def _log_prob(
     is_near = jnp.abs(t) < 0.3
     x = jnp.expm1(jnp.where(is_near, t, 0.0))
     near = weight * x * x * (log1p_minus(x) - kappa * log1p_minus(kappa * x))
-    # exp(t) may overflow where its product with kappa does not, or has a logarithm.
+    # Where exp(t) may overflow, or kappa underflow, their product by its logarithm.
     log_product = jnp.where(is_small, log_m - log1p_alpha_y, -log_m)
     beyond = jnp.log1p(1.0 / jnp.where(is_small, 1.0, alpha_y))
     log_product = log_product - jnp.where(is_small, 0.0, beyond)
-    is_huge = log_product > 40.0
-    is_over = t > (80.0 if t.dtype == jnp.float32 else 700.0)
-    x = jnp.expm1(jnp.where(is_huge, 0.0, jnp.where(is_over, log_product, t)))
-    product = jnp.where(is_over, x + 1.0, kappa * x)
-    scaled = jnp.where(is_over, total * product, weight * x) * log1p_ratio(product)
-    far = jnp.where(is_huge, total * log_product, scaled)
+    is_huge, is_over = log_product > 40.0, t > 80.0
+    x = jnp.expm1(jnp.where(is_huge, 0.0, t))
+    product = jnp.where(is_over, exp(jnp.minimum(log_product, 50.0)), kappa * x)
+    linear = jnp.where(is_over & ~is_small, total * product, weight * x)
+    far = jnp.where(is_huge, total * log_product, linear * log1p_ratio(product))
     half_deviance = jnp.where(is_near, near, far - weight * t)
     rest = stirling_error(total) - stirling_error(y) - 0.5 * (LOG_2PI + log(y))
     # S(r) and log(1 + alpha y) have one finite sum where r underflows.
