@@ -1,12 +1,30 @@
 """Sums and differences of exponentials and logarithms that do not cancel."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 
 from ._elementary import Real, polynomial
+from ._formats import format_of
 from ._one_argument import in_floats
 
 Pair = tuple[Real, Real]
+# Of (e^x - 1 - x) / x^2, by Taylor's series: enough for |x| < 0.7.
+EXPM1_MINUS = tuple(1.0 / math.factorial(k) for k in range(2, 16))
+
+
+@jax.custom_jvp
+def bounded_exp(x: Real) -> Real:
+    """e^x, or the largest such number instead of infinity, so that 0 e^x is 0."""
+    bound = (format_of(x.dtype).bias - 1) * 0.6931
+    return jnp.exp(jnp.minimum(x, bound))
+
+
+@bounded_exp.defjvp
+def _bounded_exp_jvp(primals: tuple[Real], tangents: tuple[Real]) -> Pair:
+    value = bounded_exp(*primals)
+    return value, value * tangents[0]
 
 
 def _expit(x: Real) -> Real:
@@ -61,13 +79,11 @@ def log1mexp(x: Real) -> Real:
 @jax.custom_jvp
 def expm1_minus(x: Real) -> Real:
     """e^x - 1 - x, which is nonnegative, without cancellation near 0."""
-    # Taylor's series to x^15 / 15!, divided by x^2.
-    series = (1 / 2, 1 / 6, 1 / 24, 1 / 120, 1 / 720, 1 / 5040, 1 / 40320, 1 / 362880)
-    series += (1 / 3628800, 1 / 39916800, 1 / 479001600, 1 / 6227020800)
-    series += (1 / 87178291200, 1 / 1307674368000)
     is_small = jnp.abs(x) < 0.7
     safe = jnp.where(is_small, x, 0.0)
-    return jnp.where(is_small, safe * safe * polynomial(series, safe), jnp.expm1(x) - x)
+    return jnp.where(
+        is_small, safe * safe * polynomial(EXPM1_MINUS, safe), jnp.expm1(x) - x
+    )
 
 
 @expm1_minus.defjvp
@@ -87,12 +103,19 @@ def log1p_minus(x: Real) -> Real:
     return jnp.where(is_small, inside, (far - jnp.log1p(far)) / (far * far))
 
 
+@jax.custom_jvp
 def log1p_ratio(x: Real) -> Real:
     """log(1 + x) / x for x > -1, which is 1 at 0."""
     is_small = jnp.abs(x) < 1e-4
     near, far = jnp.where(is_small, x, 0.0), jnp.where(is_small, 1.0, x)
     series = 1.0 + near * (-1 / 2 + near * (1 / 3 + near * (-1 / 4 + near / 5)))
     return jnp.where(is_small, series, jnp.log1p(far) / far)
+
+
+@log1p_ratio.defjvp
+def _log1p_ratio_jvp(primals: tuple[Real], tangents: tuple[Real]) -> Pair:
+    (x,), (dx,) = primals, tangents
+    return log1p_ratio(x), (log1p_minus(x) - 1.0 / (1.0 + x)) * dx
 
 
 @jax.custom_jvp

@@ -4,8 +4,8 @@ import math
 
 import jax.numpy as jnp
 
-from ._elementary import Real, exp
-from ._exponentials import log1mexpexp, log_expit
+from ._elementary import Real
+from ._exponentials import bounded_exp, log1mexpexp, log_expit
 from ._log_ndtr import log_ndtr
 
 Pair = tuple[Real, Real]
@@ -22,13 +22,13 @@ def probit_log_probs(eta: Real) -> Pair:
 
 
 def cloglog_log_probs(eta: Real) -> Pair:
-    """P = 1 - exp(-exp(eta))."""
-    return log1mexpexp(eta), -exp(eta)
+    """P = 1 - exp(-bounded_exp(eta))."""
+    return log1mexpexp(eta), -bounded_exp(eta)
 
 
 def loglog_log_probs(eta: Real) -> Pair:
-    """P = exp(-exp(-eta))."""
-    return -exp(-eta), log1mexpexp(-eta)
+    """P = exp(-bounded_exp(-eta))."""
+    return -bounded_exp(-eta), log1mexpexp(-eta)
 
 
 def cauchit_log_probs(eta: Real) -> Pair:

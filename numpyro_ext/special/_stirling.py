@@ -20,23 +20,35 @@ LOG_GAMMA = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 /
 DIGAMMA = (1 / 12, -1 / 120, 1 / 252, -1 / 240, 1 / 132, -691 / 32760, 1 / 12,
            -3617 / 8160)
 # fmt: on
-# Below it, arguments are raised by as much.
-SHIFT = 8.0
+# Arguments below it are raised by as much: enough for the format's digits.
+SHIFT = {"float32": 3, "float64": 8}
 
 
 def _shifted(x: Real) -> tuple[Real, Real, Real]:
-    """x, or x + 8 where x is below 8; its inverse; and the square of that."""
-    z = x + jnp.where(x < SHIFT, SHIFT, 0.0).astype(x.dtype)
-    inverse = 1.0 / z
-    return z, inverse, inverse * inverse
+    """Whether x is small; the inverse of x, or of x shifted; and its square."""
+    shift = SHIFT[x.dtype.name]
+    is_small = x < shift
+    inverse = 1.0 / (x + jnp.where(is_small, shift, 0).astype(x.dtype))
+    return is_small, inverse, inverse * inverse
+
+
+def _near(x: Real) -> Real:
+    return jnp.minimum(x, SHIFT[x.dtype.name])
+
+
+def _product(x: Real) -> tuple[Real, Real]:
+    """(x + 1) ... (x + shift - 1) and its derivative."""
+    product, slope = x + 1.0, jnp.ones_like(x)
+    for k in range(2, SHIFT[x.dtype.name]):
+        slope = slope * (x + k) + product
+        product = product * (x + k)
+    return product, slope
 
 
 def _small_part(x: Real) -> Real:
-    """(x + 17/2) log(x + 8) - 8 - log((x + 1) ... (x + 8))."""
-    w = x * (x + 8.0)
-    product = (w + 7.0) * (w + 12.0) * (w + 15.0) * (x + 4.0)
-    log_z = log(x + 8.0)
-    return (x + 7.5) * log_z - 8.0 - log(product)
+    """(x + s + 1/2) log(x + s) - s - log((x + 1) ... (x + s)) for the shift s."""
+    shift = SHIFT[x.dtype.name]
+    return (x + (shift - 0.5)) * log(x + shift) - shift - log(_product(x)[0])
 
 
 @jax.custom_jvp
@@ -44,11 +56,11 @@ def stirling_error(x: Real) -> Real:
     """S(x), to 1e-14 absolute; x normal and positive."""
     tiny = format_of(x.dtype).tiny
     x = jnp.maximum(x, tiny)
-    _, inverse, square = _shifted(x)
+    is_small, inverse, square = _shifted(x)
     series = inverse * polynomial(LOG_GAMMA, square)
-    near = jnp.minimum(x, SHIFT)
+    near = _near(x)
     small = _small_part(near) - (near + 0.5) * log(near)
-    return series + jnp.where(x < SHIFT, small, 0.0)
+    return series + jnp.where(is_small, small, 0.0)
 
 
 @stirling_error.defjvp
@@ -57,33 +69,30 @@ def _stirling_error_jvp(primals: tuple[Real], tangents: tuple[Real]) -> Pair:
     return stirling_error(x), -digamma_error(x) / x * dx
 
 
-def _digamma_parts(x: Real) -> tuple[Real, Real]:
-    """The sums A and B with x P = A / x for large x and 1/2 + x B for small x."""
-    _, inverse, square = _shifted(x)
-    series = square * polynomial(DIGAMMA, square)
-    near = jnp.minimum(x, SHIFT)
-    w = near * (near + 8.0)
-    first, second, third = w + 7.0, w + 12.0, w + 15.0
-    pairs = (first * second + first * third + second * third) / (first * second * third)
-    harmonic = 2.0 * (near + 4.0) * pairs + 1.0 / (near + 4.0)
-    small = log(near) - log(near + 8.0) + 0.5 / (near + 8.0) + harmonic
-    return series, small
+def _digamma_small(x: Real) -> Real:
+    """P(x) - P(x + s) - 1 / (2 x) for the shift s."""
+    shift = SHIFT[x.dtype.name]
+    product, slope = _product(x)
+    raised = x + shift
+    return log(x) - log(raised) + 0.5 / raised + slope / product
 
 
 def digamma_error(x: Real) -> Real:
     """X P(x), which falls from 1/2 at 0 like 1 / (12 x); x normal and positive."""
-    series, small = _digamma_parts(x)
-    near = jnp.minimum(x, SHIFT)
-    return jnp.where(x < SHIFT, 0.5 + near * (small + series), x * series)
+    is_small, inverse, square = _shifted(x)
+    series = polynomial(DIGAMMA, square)
+    near = _near(x)
+    small = 0.5 + near * (_digamma_small(near) + square * series)
+    return jnp.where(is_small, small, inverse * series)
 
 
 def digamma_error_scaled(x: Real) -> Real:
     """x^2 P(x), which rises like x / 2 from 0 to 1/12."""
-    series, small = _digamma_parts(x)
-    near = jnp.minimum(x, SHIFT)
-    _, _, square = _shifted(x)
-    large = polynomial(DIGAMMA, square)
-    return jnp.where(x < SHIFT, near * (0.5 + near * (small + series)), large)
+    is_small, _, square = _shifted(x)
+    series = polynomial(DIGAMMA, square)
+    near = _near(x)
+    small = near * (0.5 + near * (_digamma_small(near) + square * series))
+    return jnp.where(is_small, small, series)
 
 
 @jax.custom_jvp
@@ -95,11 +104,11 @@ def log_gamma_defect(log_x: Real) -> Real:
     """
     tiny = format_of(log_x.dtype).tiny
     x = jnp.maximum(jnp.exp(log_x), tiny)
-    _, inverse, square = _shifted(x)
+    is_small, inverse, square = _shifted(x)
     series = inverse * polynomial(LOG_GAMMA, square)
-    near = jnp.minimum(x, SHIFT)
+    near = _near(x)
     small = (near + 1.0) * log_x - _small_part(near)
-    return jnp.where(x < SHIFT, small, 0.5 * log_x) - series
+    return jnp.where(is_small, small, 0.5 * log_x) - series
 
 
 @log_gamma_defect.defjvp

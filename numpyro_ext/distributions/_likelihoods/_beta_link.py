@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import Array, random
 from jax.scipy.special import betainc
@@ -18,6 +19,20 @@ from ._base import AbstractLikelihood, is_between, outside, step_cdf
 from ._links import log_probs_of
 
 LOG_2PI = math.log(2.0 * math.pi)
+Pair = tuple[Array, Array]
+
+
+@jax.custom_jvp
+def _weighted(log_p: Array, t: Array) -> Array:
+    """exp(log_p) t, 0 where the weight underflows, however large t is."""
+    return jnp.exp(log_p) * t
+
+
+@_weighted.defjvp
+def _weighted_jvp(primals: Pair, tangents: Pair) -> Pair:
+    (log_p, t), (dlog_p, dt) = primals, tangents
+    value = _weighted(log_p, t)
+    return value, value * dlog_p + jnp.exp(log_p) * dt
 
 
 def _divergence(log_y: Array, y: Array, log_p: Array) -> Array:
@@ -26,7 +41,7 @@ def _divergence(log_y: Array, y: Array, log_p: Array) -> Array:
     p = jnp.exp(log_p)
     is_near = jnp.abs(t) < 0.5
     near = p * expm1_minus(jnp.where(is_near, t, 0.0))
-    return jnp.where(is_near, near, (y - p) - p * t)
+    return jnp.where(is_near, near, (y - p) - _weighted(log_p, t))
 
 
 class BetaLink(AbstractLikelihood):

@@ -3,25 +3,28 @@
 import math
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import Array, random
-from jax.scipy.special import betainc
+from jax.scipy.special import betainc, digamma
 from jax.typing import ArrayLike
 from numpyro.distributions import constraints
 from numpyro.distributions.util import validate_sample
 from numpyro.util import is_prng_key
 
 from ...special._exponentials import expm1_minus, log1mexp
+from ...special._one_argument import weighted_tangents
 from ...special._stirling import stirling_error
 from .._law import promote
 from ._base import AbstractLikelihood, is_between, outside, step_cdf
 from ._counts import count_dtype
 from ._links import log_probs_of
-from ._log_gap import log_gap
+from ._log_gap import log_gap, residual
 
 LOG_2PI = math.log(2.0 * math.pi)
 
 
+@jax.custom_jvp
 def binomial_log_prob(y: Array, n: Array, one: Array, zero: Array) -> Array:
     """By log p and log(1 - p), as deviance and Stirling's remainders.
 
@@ -39,6 +42,24 @@ def binomial_log_prob(y: Array, n: Array, one: Array, zero: Array) -> Array:
     rest = stirling_error(total) - stirling_error(hits) - stirling_error(misses)
     spread = 0.5 * (LOG_2PI + jnp.log(hits) + jnp.log(misses) - log_total)
     return jnp.where(is_edge, y * one + (n - y) * zero, rest - spread - deviance)
+
+
+def _binomial_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    y, n, one, zero = primals
+    value = binomial_log_prob(y, n, one, zero)
+    misses = n - y
+    # The derivatives in log p and log(1 - p) less n p and n (1 - p), whose terms cancel
+    # since the two probabilities have the sum 1.
+    return value, weighted_tangents(
+        value,
+        (lambda: digamma(misses + 1.0) - digamma(y + 1.0) + one - zero, tangents[0]),
+        (lambda: digamma(n + 1.0) - digamma(misses + 1.0) + zero, tangents[1]),
+        (lambda: residual(y, one + jnp.log(n)), tangents[2]),
+        (lambda: residual(misses, zero + jnp.log(n)), tangents[3]),
+    )
+
+
+binomial_log_prob.defjvp(_binomial_jvp, symbolic_zeros=True)
 
 
 class BinomialLink(AbstractLikelihood):

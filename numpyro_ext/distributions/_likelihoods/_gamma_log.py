@@ -23,7 +23,12 @@ def gamma_log_prob(y: Array, log_mean: Array, log_shape: Array) -> Array:
     """Of y > 0, by the logs of the mean and of the shape."""
     gap = log_gap(y, log_mean)
     rest = log_gamma_defect(log_shape) - 0.5 * LOG_2PI - jnp.log(y)
-    return rest - jnp.exp(log_shape) * expm1_minus(gap)
+    shape = jnp.exp(log_shape)
+    # y / mean may overflow where its product with the shape does not.
+    is_near = gap < 20.0
+    near = shape * expm1_minus(jnp.where(is_near, gap, 0.0))
+    far = jnp.exp(log_shape + jnp.where(is_near, 0.0, gap)) - shape * (1.0 + gap)
+    return rest - jnp.where(is_near, near, far)
 
 
 class GammaLog(AbstractLikelihood):

@@ -62,7 +62,7 @@ class InverseGaussianLog(AbstractLikelihood):
         safe = jnp.where(is_inside, y, 1.0)
         z = jnp.expm1(log_gap(safe, self.log_mean))
         spread = LOG_2PI + jnp.log(self.dispersion) + 3.0 * jnp.log(safe)
-        inside = -0.5 * (spread + z * (z / safe) / self.dispersion)
+        inside = -0.5 * (spread + (z / self.dispersion) * (z / safe))
         return jnp.where(is_inside, inside, outside(y))
 
     def law(self) -> InverseGaussian:

@@ -28,7 +28,7 @@ from ...special._stirling import (
     log_gamma_defect,
     stirling_error,
 )
-from ._log_gap import log_gap
+from ._log_gap import log_gap, ratio, relative_residual, residual
 
 LOG_2PI = math.log(2.0 * math.pi)
 # The log of a size beyond which the law is Poisson's, in either format.
@@ -36,39 +36,62 @@ LARGEST_LOG_SIZE = 80.0
 Args = tuple[Array, Array, Array]
 
 
-def _psi(t: Array, kappa: Array, log_kappa: Array) -> Array:
-    """log(1 + kappa (e^t - 1)) / kappa - t, for 0 <= kappa <= 1/2."""
-    is_near = jnp.abs(t) < 0.3
-    x = jnp.expm1(jnp.where(is_near, t, 0.0))
-    near = x * x * (log1p_minus(x) - kappa * log1p_minus(kappa * x))
-    # exp(t) may overflow where its product with kappa has a logarithm.
-    bound = 80.0 if t.dtype == jnp.float32 else 700.0
-    is_huge = (t > bound) & (kappa > 1e-12)
-    x = jnp.expm1(jnp.minimum(t, bound))
-    safe = jnp.where(is_huge, kappa, 1.0)
-    log_ratio = jnp.where(is_huge, (t + log_kappa) / safe, x * log1p_ratio(kappa * x))
-    return jnp.where(is_near, near, log_ratio - t)
+def _log1p_large(x: Array, log_x: Array) -> Array:
+    """log(1 + x) for x >= 0, by log x where x may overflow."""
+    is_small = x <= 1.0
+    lesser = jnp.where(is_small, x, 1.0 / jnp.where(is_small, 1.0, x))
+    return jnp.log1p(lesser) + jnp.where(is_small, 0.0, log_x)
 
 
 def _log_prob(
-    y: Array, t: Array, alpha_y: Array, log_alpha_y: Array, log_size: Array
+    y: Array,
+    t: Array,
+    alpha_y: Array,
+    log_alpha_y: Array,
+    log_m: Array,
+    log_size: Array,
 ) -> Array:
-    """The log probability of y > 0, with t = log(mean / y) and alpha_y = y / size."""
-    log_size = jnp.minimum(log_size, LARGEST_LOG_SIZE)
-    is_small = alpha_y <= 1.0
-    # alpha_y may overflow.
-    whole = jnp.where(is_small, jnp.log1p(alpha_y), log_alpha_y)
-    log1p_alpha_y = whole + jnp.where(is_small, 0.0, jnp.log1p(1.0 / alpha_y))
-    kappa = jnp.where(is_small, alpha_y, 1.0) / (1.0 + alpha_y)
-    log_kappa = jnp.where(is_small, log_alpha_y, 0.0) - log1p_alpha_y
+    """The log probability of y > 0, by what is exact in each parametrization.
+
+    Args:
+        y: The count.
+        t: log(mu / y).
+        alpha_y: y / r, which may overflow.
+        log_alpha_y: Its log.
+        log_m: log(mu / r).
+        log_size: log r.
+    """
     size = exp(log_size)
-    half_deviance = jnp.where(is_small, y, size) * _psi(
-        jnp.where(is_small, t, -t), kappa, log_kappa
-    )
-    rest = stirling_error(y + size) - stirling_error(y) - 0.5 * (LOG_2PI + log(y))
+    total = y + size
+    log1p_alpha_y = _log1p_large(alpha_y, log_alpha_y)
+    # Of the two forms of D, that whose kappa is at most 1/2.
+    is_small = alpha_y <= 1.0
+    t = jnp.where(is_small, t, -t)
+    weight = jnp.where(is_small, y, size)
+    kappa = jnp.where(is_small, alpha_y, 1.0) / (1.0 + alpha_y)
+    is_near = jnp.abs(t) < 0.3
+    x = jnp.expm1(jnp.where(is_near, t, 0.0))
+    near = weight * x * x * (log1p_minus(x) - kappa * log1p_minus(kappa * x))
+    # Where exp(t) may overflow, or kappa underflow, their product by its logarithm.
+    log_product = jnp.where(is_small, log_m - log1p_alpha_y, -log_m)
+    beyond = jnp.log1p(1.0 / jnp.where(is_small, 1.0, alpha_y))
+    log_product = log_product - jnp.where(is_small, 0.0, beyond)
+    is_huge, is_over = log_product > 40.0, t > 80.0
+    x = jnp.expm1(jnp.where(is_huge, 0.0, t))
+    product = jnp.where(is_over, exp(jnp.minimum(log_product, 50.0)), kappa * x)
+    linear = jnp.where(is_over & ~is_small, total * product, weight * x)
+    far = jnp.where(is_huge, total * log_product, linear * log1p_ratio(product))
+    half_deviance = jnp.where(is_near, near, far - weight * t)
+    rest = stirling_error(total) - stirling_error(y) - 0.5 * (LOG_2PI + log(y))
     # S(r) and log(1 + alpha y) have one finite sum where r underflows.
     log_total = log_size + log1p_alpha_y
     return rest + log_gamma_defect(log_size) - 0.5 * log_total - half_deviance
+
+
+def _log_size(log_mean: Array, log_alpha: Array) -> Array:
+    """Log r, finite at alpha = 0."""
+    bound = 86.0 if log_alpha.dtype == jnp.float32 else 700.0
+    return jnp.minimum(log_mean - log_alpha, bound)
 
 
 def _safe(y: Array) -> tuple[Array, Array]:
@@ -95,7 +118,8 @@ def nb2_log_prob(y: Array, eta: Array, alpha: Array) -> Array:
         -log_gap(safe, eta),
         alpha * safe,
         log_alpha + log(safe),
-        -log_alpha,
+        log_alpha + eta,
+        jnp.minimum(-log_alpha, LARGEST_LOG_SIZE),
     )
     return jnp.where(is_zero, nb2_log_prob_zero(eta, alpha), at)
 
@@ -112,14 +136,12 @@ def nb2_log_prob_zero(eta: Array, alpha: Array) -> Array:
 
 def nb2_score(y: Array, eta: Array, alpha: Array) -> Array:
     """D log p / d eta = (y - mu) / (1 + alpha mu)."""
-    is_zero, safe = _safe(y)
     is_small, lesser, _ = _log1p_mean(eta, alpha)
-    t = -log_gap(safe, eta)
-    rate = exp(jnp.where(is_small, eta, 0.0))
-    excess = jnp.where(is_zero, rate, safe * jnp.expm1(jnp.where(is_small, t, 0.0)))
-    ratio = jnp.where(is_zero, -1.0, jnp.expm1(jnp.where(is_small, 0.0, -t)))
-    far = ratio / jnp.where(is_small, 1.0, alpha)
-    return jnp.where(is_small, -excess, far) / (1.0 + lesser)
+    # alpha mu may overflow; far from there y / mu may.
+    near = residual(y, jnp.where(is_small, eta, 0.0))
+    far = relative_residual(y, jnp.where(is_small, 0.0, eta))
+    far = far / jnp.where(is_small, 1.0, alpha)
+    return jnp.where(is_small, near, far) / (1.0 + lesser)
 
 
 def nb2_alpha_score(y: Array, eta: Array, alpha: Array) -> Array:
@@ -169,7 +191,9 @@ def nb1_log_prob(y: Array, eta: Array, alpha: Array) -> Array:
     is_zero, safe = _safe(y)
     t = -log_gap(safe, eta)
     log_alpha = jnp.log(alpha)
-    at = _log_prob(safe, t, alpha * exp(-t), log_alpha - t, eta - log_alpha)
+    alpha_y = alpha * exp(-t)
+    log_size = _log_size(eta, log_alpha)
+    at = _log_prob(safe, t, alpha_y, log_alpha - t, log_alpha, log_size)
     return jnp.where(is_zero, nb1_log_prob_zero(eta, alpha), at)
 
 
@@ -179,51 +203,53 @@ def nb1_log_prob_zero(eta: Array, alpha: Array) -> Array:
 
 
 def _nb1_parts(y: Array, eta: Array, alpha: Array) -> tuple[Array, ...]:
-    """Alpha y / mu; its log1p less that of alpha; r b and b, b its change; r."""
-    t = -log_gap(y, eta)
-    alpha_y = alpha * exp(-t)
-    excess = -y * jnp.expm1(jnp.minimum(t, 700.0)) / (1.0 + alpha)
+    """r; alpha y / mu; b, its change; r b; and r log(1 + b)."""
+    _, safe = _safe(y)
+    size = exp(_log_size(eta, jnp.log(alpha)))
+    alpha_y = alpha * ratio(y, eta)
     b = (alpha_y - alpha) / (1.0 + alpha)
-    size = exp(jnp.minimum(eta - jnp.log(alpha), LARGEST_LOG_SIZE))
+    excess = residual(y, eta) / (1.0 + alpha)
+    log_alpha_y = jnp.log(alpha) + log_gap(safe, eta)
     is_near = jnp.abs(b) < 0.4
     near = excess * log1p_ratio(jnp.where(is_near, b, 0.0))
-    far = size * (jnp.log1p(alpha_y) - jnp.log1p(alpha))
-    return alpha_y, jnp.where(is_near, near, far), excess, b, size
+    far = size * (_log1p_large(alpha_y, log_alpha_y) - jnp.log1p(alpha))
+    return size, alpha_y, b, excess, jnp.where(is_near, near, far)
 
 
 def nb1_score(y: Array, eta: Array, alpha: Array) -> Array:
     """D log p / d eta = r (digamma(y + r) - digamma(r) - log(1 + alpha))."""
-    is_zero, safe = _safe(y)
-    alpha_y, first, _, _, size = _nb1_parts(safe, eta, alpha)
+    size, alpha_y, _, _, first = _nb1_parts(y, eta, alpha)
     share = 1.0 / (1.0 + alpha_y)
-    rest = digamma_error(size) - share * digamma_error(safe + size)
-    inside = first + 0.5 * (1.0 - share) + rest
-    return jnp.where(is_zero, nb1_log_prob_zero(eta, alpha), inside)
+    rest = digamma_error(size) - share * digamma_error(y + size)
+    return first + 0.5 * (1.0 - share) + rest
 
 
 def nb1_alpha_score(y: Array, eta: Array, alpha: Array) -> Array:
     """D log p / d alpha, at a given mean."""
-    is_zero, safe = _safe(y)
-    alpha_y, first, excess, b, size = _nb1_parts(safe, eta, alpha)
+    size, alpha_y, b, excess, first = _nb1_parts(y, eta, alpha)
     mean = exp(eta)
+    total = y + size
+    # That of p(0), and the sum of j / (mu + alpha j) - 1 / (1 + alpha) over j < y: the
+    # sum by digamma, which does not cancel for few counts or a small size.
+    is_large = alpha > 1.0
+    small_slope = 1.0 / (1.0 + alpha) - log1p_minus(alpha)
+    large_slope = log1p_ratio(alpha) - 1.0 / (1.0 + alpha)
+    large_slope = large_slope / jnp.where(is_large, alpha, 1.0)
+    at_zero = mean * jnp.where(is_large, large_slope, small_slope)
+    is_few = (y == 1) | ((size < 1.0) & (y > 0))
+    safe = jnp.where(is_few, alpha, 1.0)
+    next_size = 1.0 + size
+    rise = jnp.log(total / next_size) + (0.5 + digamma_error(next_size)) / next_size
+    rise = rise - (0.5 + digamma_error(total)) / total
+    few = at_zero - y / (1.0 + alpha) + ((y - 1.0) - size * rise) / safe
+    # Otherwise all of it at once, by what is left of digamma.
     is_near = jnp.abs(b) < 0.4
     near = excess * (excess / mean) * log1p_minus(jnp.where(is_near, b, 0.0))
     far = (excess - first) / jnp.where(is_near, 1.0, alpha)
-    spread = mean + alpha * safe
     share = 1.0 / (1.0 + alpha_y)
-    total = digamma_error_scaled(safe + size)
-    is_small = size < 1.0
-    small = (
-        digamma_error(size) / jnp.where(is_small, alpha, 1.0) - share * total / spread
-    )
-    large = (digamma_error_scaled(size) - share * share * total) / mean
-    inside = (
-        jnp.where(is_near, near, far)
-        + 0.5 * safe / spread
-        + jnp.where(is_small, small, large)
-    )
-    at_zero = mean * (1.0 / (1.0 + alpha) - log1p_minus(alpha))
-    return jnp.where(is_zero, at_zero, inside)
+    shift = digamma_error_scaled(size) - share * share * digamma_error_scaled(total)
+    many = jnp.where(is_near, near, far) - 0.5 * y / (mean + alpha * y) - shift / mean
+    return jnp.where(is_few, few, jnp.where(y == 0, at_zero, many))
 
 
 def _nb1_jvp(primals: Args, tangents: tuple[Any, Any, Any]) -> tuple[Array, Array]:
@@ -232,9 +258,9 @@ def _nb1_jvp(primals: Args, tangents: tuple[Any, Any, Any]) -> tuple[Array, Arra
 
     def by_count() -> Array:
         _, safe = _safe(y)
-        alpha_y = jnp.where(y == 0, 0.0, alpha * exp(log_gap(safe, eta)))
-        size = exp(jnp.minimum(eta - jnp.log(alpha), LARGEST_LOG_SIZE))
-        logs = jnp.log1p(alpha_y) - jnp.log1p(alpha)
+        size = exp(_log_size(eta, jnp.log(alpha)))
+        log_alpha_y = jnp.log(alpha) + log_gap(safe, eta)
+        logs = _log1p_large(alpha * ratio(y, eta), log_alpha_y) - jnp.log1p(alpha)
         return _count_derivative(y, eta, y + size, logs)
 
     return value, weighted_tangents(

@@ -2,25 +2,27 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.scipy.special import gammaincc
+from jax.scipy.special import digamma, gammaincc
 from jax.typing import ArrayLike
 from numpyro.distributions import constraints
 from numpyro.distributions.util import validate_sample
 from numpyro.util import is_prng_key
 
-from ...special._elementary import exp
-from ...special._exponentials import expm1_minus, log1mexpexp
+from ...special._exponentials import bounded_exp, expm1_minus, log1mexpexp
+from ...special._one_argument import weighted_tangents
 from ...special._stirling import stirling_error
 from .._law import promote
 from ._base import AbstractLikelihood, outside, step_cdf
 from ._counts import draw_poisson, draw_positive_poisson
-from ._log_gap import log_gap
+from ._log_gap import log_gap, residual
 
 LOG_2PI = math.log(2.0 * math.pi)
 
 
+@jax.custom_jvp
 def poisson_log_prob(y: Array, log_rate: Array) -> Array:
     """The log probability of y >= 0, as deviance and Stirling's remainder.
 
@@ -33,10 +35,23 @@ def poisson_log_prob(y: Array, log_rate: Array) -> Array:
     # Beyond, exp(gap) may overflow while the rate does not.
     is_near = jnp.abs(gap) < 1.0
     near = safe * expm1_minus(jnp.where(is_near, gap, 0.0))
-    far = exp(log_rate) - safe - safe * gap
+    far = bounded_exp(log_rate) - safe - safe * gap
     deviance = jnp.where(is_near, near, far)
     rest = stirling_error(safe) + 0.5 * (LOG_2PI + jnp.log(safe))
-    return jnp.where(is_zero, -exp(log_rate), -deviance - rest)
+    return jnp.where(is_zero, -bounded_exp(log_rate), -deviance - rest)
+
+
+def _poisson_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    y, log_rate = primals
+    value = poisson_log_prob(y, log_rate)
+    return value, weighted_tangents(
+        value,
+        (lambda: log_rate - digamma(y + 1.0), tangents[0]),
+        (lambda: residual(y, log_rate), tangents[1]),
+    )
+
+
+poisson_log_prob.defjvp(_poisson_jvp, symbolic_zeros=True)
 
 
 class PoissonLog(AbstractLikelihood):
@@ -102,7 +117,7 @@ class PoissonLog(AbstractLikelihood):
 
     def log_prob_zero(self) -> Array:
         """-exp(log_rate)."""
-        return self._whole(-exp(self.log_rate))
+        return self._whole(-bounded_exp(self.log_rate))
 
     def log_prob_positive(self) -> Array:
         """log(1 - exp(-rate)), about `log_rate` for rare events."""

@@ -1,40 +1,19 @@
 """The Tweedie law between Poisson and gamma, by the log of its mean."""
 
-import jax
 import jax.numpy as jnp
-from jax import Array, lax, random
+from jax import Array, random
 from jax.scipy.special import gammainc
 from jax.typing import ArrayLike
 from numpyro.distributions import constraints
 from numpyro.distributions.util import validate_sample
 from numpyro.util import is_prng_key
 
-from ...special._elementary import exp
+from ...special._exponentials import bounded_exp
 from .._law import promote
 from ._base import AbstractLikelihood, outside, step_cdf
 from ._counts import draw_poisson
-from ._gamma_log import gamma_log_prob
 from ._poisson import poisson_log_prob
-
-NUM_NODES = 96
-
-
-def nodes(centre: Array, width: Array) -> tuple[Array, Array]:
-    """Numbers of jumps to sum over, along a new first axis, and their distance.
-
-    The terms of the sum fall off like a normal law of standard deviation `width`
-    around `centre`. A narrow sum runs over integers, from 1 or around the centre; a
-    wide one over points further apart, with an error of exp(-2 pi^2 width^2 /
-    distance^2), by Poisson's summation formula.
-    """
-    half = (NUM_NODES - 1) / 2
-    distance = jnp.maximum(9.0 * width / half, 1.0)
-    is_wide = (distance > 1.0) & (centre > 9.5 * width)
-    distance = jnp.where(is_wide, distance, 1.0)
-    first = jnp.maximum(jnp.round(centre - half * distance), 1.0)
-    k = jnp.arange(NUM_NODES, dtype=centre.dtype)
-    k = k.reshape((-1, *[1] * centre.ndim))
-    return first + k * distance, distance
+from ._tweedie_math import jumps, nodes, tweedie_log_density
 
 
 class TweedieLog(AbstractLikelihood):
@@ -82,35 +61,18 @@ class TweedieLog(AbstractLikelihood):
         self.log_mean, self.dispersion, self.power = params
         super().__init__(batch_shape, validate_args=validate_args)
 
-    def _jumps(self) -> tuple[Array, Array, Array]:
-        """log(lambda), the shape a of a jump, and the log of its scale theta."""
-        rest = 2.0 - self.power
-        log_dispersion = jnp.log(self.dispersion)
-        log_rate = rest * self.log_mean - log_dispersion - jnp.log(rest)
-        log_scale = log_dispersion + jnp.log(self.power - 1.0)
-        log_scale = log_scale + (self.power - 1.0) * self.log_mean
-        return log_rate, rest / (self.power - 1.0), log_scale
+    def _jumps(self) -> tuple[Array, ...]:
+        return jumps(self.log_mean, self.dispersion, self.power)
 
     @validate_sample
     def log_prob(self, value: ArrayLike, intermediates: list | None = None) -> Array:
         """Log probability of 0, log density above; -inf below."""
         y = self._floats(value)
-        log_rate, shape, log_scale = self._jumps()
         is_positive = y > 0
         safe = jnp.where(is_positive, y, 1.0)
-        # The number of jumps that is most likely given y does not depend on the mean.
-        rest = 2.0 - self.power
-        centre = exp(rest * jnp.log(safe)) / (self.dispersion * rest)
-        width = jnp.sqrt(centre / (1.0 + shape))
-        whole = jnp.broadcast_shapes(safe.shape, self.batch_shape)
-        jumps, distance = lax.stop_gradient(
-            nodes(*(jnp.broadcast_to(x, whole) for x in (centre, width)))
-        )
-        terms = poisson_log_prob(jumps, log_rate) + gamma_log_prob(
-            safe, jnp.log(jumps * shape) + log_scale, jnp.log(jumps * shape)
-        )
-        inside = jax.nn.logsumexp(terms, axis=0) + jnp.log(distance)
-        at_zero = jnp.where(y == 0, -exp(log_rate), outside(y))
+        parameters = self.log_mean, self.dispersion, self.power
+        inside = tweedie_log_density(safe, *parameters)
+        at_zero = jnp.where(y == 0, self.log_prob_zero(), outside(y))
         return jnp.where(is_positive, inside, at_zero)
 
     def sample(self, key: Array | None, sample_shape: tuple[int, ...] = ()) -> Array:
@@ -143,17 +105,17 @@ class TweedieLog(AbstractLikelihood):
         log_rate, shape, log_scale = self._jumps()
         is_positive = y > 0
         safe = jnp.where(is_positive, y, 1.0)
-        rate = exp(log_rate)
+        rate = bounded_exp(log_rate)
         whole = jnp.broadcast_shapes(safe.shape, self.batch_shape)
-        jumps, distance = nodes(
+        count, distance = nodes(
             *(jnp.broadcast_to(x, whole) for x in (rate, jnp.sqrt(rate)))
         )
-        weights = jnp.exp(poisson_log_prob(jumps, log_rate))
-        below = gammainc(jumps * shape, safe * jnp.exp(-log_scale))
+        weights = jnp.exp(poisson_log_prob(count, log_rate))
+        below = gammainc(count * shape, safe * jnp.exp(-log_scale))
         inside = jnp.exp(-rate) + jnp.sum(weights * below, axis=0) * distance
         inside = jnp.minimum(jnp.where(is_positive, inside, jnp.exp(-rate)), 1.0)
         return step_cdf(y, inside)
 
     def log_prob_zero(self) -> Array:
         """-lambda."""
-        return self._whole(-exp(self._jumps()[0]))
+        return self._whole(-bounded_exp(self._jumps()[0]))
