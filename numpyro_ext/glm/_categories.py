@@ -5,6 +5,7 @@ from typing import ClassVar
 import equinox as eqx
 import jax.numpy as jnp
 import numpyro.distributions as dist
+from jax.nn import softmax
 from jaxtyping import Array, ArrayLike
 from numpyro.distributions import Distribution, constraints
 
@@ -98,7 +99,8 @@ class Categorical(AbstractFamily):
                 f"{eta.shape}."
             )
         reference = jnp.zeros_like(eta[..., :1])
-        return dist.Categorical(logits=jnp.concatenate([reference, eta], axis=-1))
+        logits = jnp.concatenate([reference, eta], axis=-1)
+        return dist.CategoricalLogits(logits)
 
     @property
     def num_predictors(self) -> int:
@@ -115,4 +117,5 @@ class Categorical(AbstractFamily):
         return y.astype(jnp.int32)
 
     def mean(self, eta: Array, aux: Aux, trials: Array | None) -> Array:
-        return self(eta).probs
+        reference = jnp.zeros_like(eta[..., :1])
+        return softmax(jnp.concatenate([reference, eta], axis=-1), axis=-1)

@@ -148,12 +148,13 @@ def check(
 
 def goodness_of_fit(fitted: FittedGLM) -> GofStats:
     """Returns the goodness of fit, with that of a constant fitted alongside."""
+    data = fitted.data
+    # Of the shape of X, with columns of zeros, so that nothing compiles again.
     constant = eqx.tree_at(
-        lambda d: (d.X, d.l2),
-        fitted.data,
-        (jnp.ones_like(fitted.data.X[:, :1]), None),
-        is_leaf=lambda x: x is None,
+        lambda d: d.X, data, jnp.zeros_like(data.X).at[:, 0].set(1.0)
     )
+    if data.l2 is not None:
+        constant = eqx.tree_at(lambda d: d.l2, constant, jnp.zeros_like(data.l2))
     null = fit_data(fitted, constant)
     if fitted.family.has_dispersion:
         null = eqx.tree_at(lambda f: f.params.disp, null, fitted.params.disp)

@@ -1,6 +1,6 @@
 """Families of continuous responses."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -215,7 +215,10 @@ class Tweedie(AbstractFamily):
         power = self.power if power is None else power
         log_mean = self.link.log_inverse(jnp.asarray(eta))
         dispersion = jnp.asarray(dispersion, log_mean.dtype)
-        return laws.TweedieLog(log_mean, dispersion, jnp.asarray(power, eta.dtype))
+        return laws.TweedieLog(log_mean, dispersion, jnp.asarray(power, log_mean.dtype))
+
+    def _power(self, aux: Aux) -> Any:
+        return aux["power"] if self.power is None else self.power
 
     def nuisance_start(
         self, y: Array, ybar: Array, weights: Array, trials: Array | None
@@ -245,13 +248,13 @@ class Tweedie(AbstractFamily):
         return self.link.inverse(eta)
 
     def variance(self, eta: Array, aux: Aux, trials: Array | None) -> Array:
-        spread = self.link.inverse(eta) ** aux.get("power", self.power)
+        spread = self.link.inverse(eta) ** self._power(aux)
         return spread * aux.get("dispersion", 1.0)
 
     def unit_deviance(
         self, y: Array, eta: Array, aux: Aux, trials: Array | None
     ) -> Array:
-        p, mu = aux.get("power", self.power), self.link.inverse(eta)
+        p, mu = self._power(aux), self.link.inverse(eta)
         saturated = y ** (2.0 - p) / ((1.0 - p) * (2.0 - p))
         first = y * mu ** (1.0 - p) / (1.0 - p)
         deviance = 2.0 * (saturated - first + mu ** (2.0 - p) / (2.0 - p))
@@ -320,12 +323,10 @@ class StudentT(AbstractFamily):
 
     @property
     def nuisance(self) -> dict[str, constraints.Constraint]:
-        positive = {"scale": constraints.positive}
-        return (
-            positive
-            if self.df is not None
-            else {**positive, "df": constraints.positive}
-        )
+        found: dict[str, constraints.Constraint] = {"scale": constraints.positive}
+        if self.df is None:
+            found["df"] = constraints.positive
+        return found
 
     def nuisance_start(
         self, y: Array, ybar: Array, weights: Array, trials: Array | None

@@ -258,17 +258,20 @@ class NegativeBinomial(AbstractFamily):
     def is_valid(self, y: Array, trials: Array | None) -> Array:
         return y >= 0
 
+    def _alpha(self, aux: Aux) -> Any:
+        return aux["alpha"] if self.alpha is None else self.alpha
+
     def mean(self, eta: Array, aux: Aux, trials: Array | None) -> Array:
         return self.link.inverse(eta)
 
     def variance(self, eta: Array, aux: Aux, trials: Array | None) -> Array:
-        alpha, mu = aux.get("alpha", self.alpha), self.link.inverse(eta)
+        alpha, mu = self._alpha(aux), self.link.inverse(eta)
         return mu * (1.0 + alpha * (mu if self.kind == "nb2" else 1.0))
 
     def unit_deviance(
         self, y: Array, eta: Array, aux: Aux, trials: Array | None
     ) -> Array:
-        alpha, mu = aux.get("alpha", self.alpha), self.link.inverse(eta)
+        alpha, mu = self._alpha(aux), self.link.inverse(eta)
         if self.kind == "nb1":
             # The first kind has no saturated model in closed form.
             return 2.0 * self.kernel(y, eta, aux, trials)

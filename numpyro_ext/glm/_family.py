@@ -55,7 +55,7 @@ class AbstractFamily(eqx.Module):
             )
 
     @abc.abstractmethod
-    def __call__(self, eta: Any, **aux: Any) -> Distribution:
+    def __call__(self, *args: Any, **kwargs: Any) -> Distribution:
         """Returns the law of the response, a NumPyro distribution."""
 
     @property
@@ -111,15 +111,15 @@ class AbstractFamily(eqx.Module):
 
         With a dispersion: the part that the dispersion divides.
         """
-        return -self.law(eta, aux, trials).log_prob(self.response(y))
+        return -jnp.asarray(self.law(eta, aux, trials).log_prob(self.response(y)))
 
     def mean(self, eta: Array, aux: Aux, trials: Array | None) -> Array:
         """Returns the mean of the response."""
-        return self.law(eta, aux, trials).mean
+        return jnp.asarray(self.law(eta, aux, trials).mean)
 
     def variance(self, eta: Array, aux: Aux, trials: Array | None) -> Array:
         """Returns the variance of the response at dispersion 1."""
-        return self.law(eta, aux, trials).variance
+        return jnp.asarray(self.law(eta, aux, trials).variance)
 
     def unit_deviance(
         self, y: Array, eta: Array, aux: Aux, trials: Array | None

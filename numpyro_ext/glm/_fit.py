@@ -24,6 +24,7 @@ from ._objective import Point, Problem, weigh
 from ._result import FittedGLM, Params, params_of, point_of
 from ._status import Status
 
+_DEFAULT = Newton()
 _METHODS = ("auto", "ml", "pearson", "deviance")
 
 
@@ -98,7 +99,7 @@ def fit(
     data = _data(family, X, y, offset, exposure, trials, freq_weights, var_weights, l2)
     _check_dispersion(family, dispersion)
     settings = solver if solver is not None else fitter
-    settings = Newton() if settings is None else settings
+    settings = _DEFAULT if settings is None else settings
     init = init.params if isinstance(init, FittedGLM) else init
     method = dispersion if isinstance(dispersion, str) else None
     known = None if method else jnp.asarray(dispersion, data.X.dtype)
@@ -143,8 +144,11 @@ def _fit(
     )
     point = _implicit(problem, solution.point, geometry=solution.geometry)
     aux = unpack(family, point.theta, dict(shapes))
-    rank, dispersion = solution.geometry.rank, method if known is None else known
-    disp = estimate_dispersion(family, data, point, aux, rank, dispersion)
+    rank = solution.geometry.rank
+    if known is None:
+        disp = estimate_dispersion(family, data, point, aux, rank, method or "auto")
+    else:
+        disp = known
     beta = point.beta[0] if family.num_predictors == 1 else point.beta.T
     # A dispersion that no degree of freedom is left for is no answer.
     no_scale = (solution.status == Status.CONVERGED) & jnp.isnan(disp)
@@ -256,7 +260,7 @@ def _data(
     n, p = X.shape
     if n == 0 or p == 0:
         raise ValueError(f"`fit` got `X` of shape {X.shape}: there is nothing to fit.")
-    dtype = jnp.result_type(X, y)
+    dtype = X.dtype if X.dtype == y.dtype else jnp.result_type(X, y)
     m = family.num_predictors
 
     def rows(name: str, value: ArrayLike | None) -> Array | None:
@@ -273,6 +277,7 @@ def _data(
     offset = rows("offset", offset)
     if exposure is not None:
         shift = rows("exposure", log_exposure("fit", family, exposure))
+        assert shift is not None
         offset = shift if offset is None else offset + shift
     if offset is not None and m > 1 and offset.ndim == 1:
         offset = jnp.broadcast_to(offset[:, None], (n, m))
@@ -290,8 +295,8 @@ def _data(
             )
         penalty = jnp.broadcast_to(penalty, (p,))
     return Data(
-        X.astype(dtype),
-        y.astype(dtype),
+        X if X.dtype == dtype else X.astype(dtype),
+        y if y.dtype == dtype else y.astype(dtype),
         offset,
         rows("trials", trials),
         rows("freq_weights", freq_weights),

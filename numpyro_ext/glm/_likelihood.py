@@ -14,7 +14,7 @@ from ._family import AbstractFamily, Aux
 from ._links import Identity
 from ._objective import Point, weigh
 
-type DispersionMethod = str | float
+type DispersionMethod = str
 
 
 def row_log_likelihood(
@@ -28,8 +28,9 @@ def row_log_likelihood(
     y, weights = family.response(data.y), data.var_weights
     if family.has_dispersion:
         spread = disp if weights is None else disp / weights
-        return family.law(eta, aux, data.trials, dispersion=spread).log_prob(y)
-    rows = family.law(eta, aux, data.trials).log_prob(y)
+        law = family.law(eta, aux, data.trials, dispersion=spread)
+        return jnp.asarray(law.log_prob(y))
+    rows = jnp.asarray(family.law(eta, aux, data.trials).log_prob(y))
     return rows if weights is None else weigh(weights, rows)
 
 
@@ -74,10 +75,8 @@ def estimate_dispersion(
     rank: Array,
     method: DispersionMethod,
 ) -> Float[Array, ""]:
-    """Returns the dispersion by the named method, or the given one."""
+    """Returns the dispersion by the named method."""
     dtype = data.X.dtype
-    if not isinstance(method, str):
-        return jnp.asarray(method, dtype)
     if method == "auto":
         method = "pearson" if family.has_dispersion else "one"
     if method == "one":
@@ -122,7 +121,7 @@ def _most_likely(
     u, _, _ = lax.while_loop(
         lambda s: (s[1] > tol) & (s[2] < 100),
         step,
-        (jnp.log(stop(start)), jnp.ones_like(start), 0),
+        (jnp.log(stop(start)), jnp.ones_like(start), jnp.zeros((), jnp.int32)),
     )
     # One differentiable step from the root has the derivative of the root.
     h = jax.grad(lambda v: slope(v, fixed_eta, fixed_data))(u)

@@ -69,7 +69,8 @@ def predict(
                 "`predict(fitted, X)` takes two arguments by position, and got three. "
                 "Write `predict(fitted.family, params, X)` to give other parameters."
             )
-        family, params, X = fitted.family, fitted.params, params
+        X = params  # pyright: ignore[reportAssignmentType]
+        family, params = fitted.family, fitted.params
     if not isinstance(family, AbstractFamily) or X is None:
         raise TypeError(
             "`predict` takes a family, its parameters and `X`, or a fit and `X`. Write "

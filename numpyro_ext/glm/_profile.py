@@ -109,7 +109,7 @@ def profile_intervals(
         value, miss, _ = lax.while_loop(
             lambda s: (s[1] > 1e-9 * reach) & (s[2] < _MAX_STEPS),
             step,
-            (first, jnp.asarray(jnp.inf, se.dtype), 0),
+            (first, jnp.asarray(jnp.inf, se.dtype), jnp.zeros((), jnp.int32)),
         )
         return jnp.where(miss <= 1e-6 * reach, value, side * jnp.inf)
 

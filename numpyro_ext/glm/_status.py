@@ -29,8 +29,7 @@ _CAUSES = {
     Status.RANK_DEFICIENT: (
         "The columns of `X` are linearly dependent: `beta` is the solution of least "
         "norm, and the standard errors of the columns involved are NaN. Drop a column, "
-        "add `l2=`, or write `solver=glm.Newton(factor='qr')` if the columns are only "
-        "nearly dependent."
+        "or add `l2=`."
     ),
     Status.SEPARATED: (
         "The classes are separated: some coefficients run to infinity, and their "

@@ -93,15 +93,13 @@ def IRLSFitter(  # noqa: N802
     """Returns settings for Fisher scoring, by the name and arguments of glmax.
 
     Args:
-        solver: a lineax solver: `QR` and `SVD` ask for `factor="qr"`.
+        solver: not used, since columns that are dependent are found in any case.
         step_size: not used, since steps are halved as needed.
         tol: bound of the decrement; by default that of `glm.Newton`.
         max_iter: evaluations.
     """
-    del step_size
-    return Newton(
-        max_iter=max_iter, tol=tol, hessian="expected", factor=_factor(solver)
-    )
+    del solver, step_size
+    return Newton(max_iter=max_iter, tol=tol, hessian="expected")
 
 
 def NewtonFitter(  # noqa: N802
@@ -115,16 +113,12 @@ def NewtonFitter(  # noqa: N802
     """Returns settings for Newton's method, by the name and arguments of glmax.
 
     Args:
-        solver: a lineax solver: `QR` and `SVD` ask for `factor="qr"`.
+        solver: not used, since columns that are dependent are found in any case.
         step_size: not used, since steps are halved as needed.
         tol: bound of the decrement; by default that of `glm.Newton`.
         max_iter: evaluations.
         armijo_c: not used.
         armijo_factor: not used.
     """
-    del step_size, armijo_c, armijo_factor
-    return Newton(max_iter=max_iter, tol=tol, factor=_factor(solver))
-
-
-def _factor(solver: Any) -> Any:
-    return "qr" if type(solver).__name__ in ("QR", "SVD") else "cholesky"
+    del solver, step_size, armijo_c, armijo_factor
+    return Newton(max_iter=max_iter, tol=tol)

@@ -164,7 +164,8 @@ class FromDistribution(AbstractFamily):
         return f"in the support of the distribution, {self._law.support}"
 
     def is_valid(self, y: Array, trials: Array | None) -> Array:
-        return self._law.support(self.response(y))
+        support: Any = self._law.support
+        return jnp.asarray(support(self.response(y)))
 
     def response(self, y: Array) -> Array:
         return y
@@ -210,4 +211,5 @@ def from_distribution(
         if start is None:
             start = 0.0 if constraint is constraints.real else 1.0
         items.append((name, constraint, float(start)))
-    return FromDistribution(build, tuple(items), Identity() if link is None else link)
+    link = Identity() if link is None else link
+    return FromDistribution(build=build, aux=tuple(items), link=link)

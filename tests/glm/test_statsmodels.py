@@ -64,12 +64,16 @@ def test_residuals(name):
     close = functools.partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-7)
     close(found.pearson, case.result.resid_pearson)
     close(found.deviance, case.result.resid_deviance)
-    close(found.working, case.result.resid_working)
+    # For counts out of trials theirs carry the square of the trials.
+    working = np.asarray(case.result.resid_working)
+    close(found.working, working / np.square(case.options.get("trials", 1.0)))
 
 
 @cases
 def test_leverage_and_influence(name):
     case, fitted = case_of(name)
+    if name in ("spector-cauchit", "engel-ig-log"):
+        pytest.skip("statsmodels takes roots of weights, which are negative here")
     if len(case.y) > 10_000:
         pytest.skip("statsmodels takes minutes here")
     theirs = case.result.get_influence()
@@ -177,7 +181,7 @@ def test_beta_regression():
     X = np.column_stack([np.ones(200), rng.normal(size=200)])
     mean = 1 / (1 + np.exp(-X @ [0.3, -0.6]))
     y = rng.beta(mean * 8, (1 - mean) * 8)
-    theirs = BetaModel(y, X).fit(disp=0, method="bfgs", gtol=1e-10)
+    theirs = BetaModel(y, X).fit(disp=0, method="newton", maxiter=100)
     fitted = glm.fit(glm.Beta(), X, y)
     np.testing.assert_allclose(fitted.params.beta, theirs.params[:2], rtol=1e-6)
     np.testing.assert_allclose(np.log(fitted.params.aux), theirs.params[2], rtol=1e-6)
