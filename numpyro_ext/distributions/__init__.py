@@ -28,6 +28,20 @@ from ._generalized_inverse_gaussian import InverseGaussian as InverseGaussian
 from ._hyperbolic import Hyperbolic as Hyperbolic
 from ._hyperbolic import MultivariateHyperbolic as MultivariateHyperbolic
 from ._joint import JointNormalMixture as JointNormalMixture
+from ._likelihoods._bernoulli import BernoulliLink as BernoulliLink
+from ._likelihoods._beta_link import BetaLink as BetaLink
+from ._likelihoods._binomial import BinomialLink as BinomialLink
+from ._likelihoods._gamma_log import GammaLog as GammaLog
+from ._likelihoods._hurdle import Hurdle as Hurdle
+from ._likelihoods._inverse_gaussian_log import InverseGaussianLog as InverseGaussianLog
+from ._likelihoods._negative_binomial import (
+    NegativeBinomial1Log as NegativeBinomial1Log,
+)
+from ._likelihoods._negative_binomial import NegativeBinomialLog as NegativeBinomialLog
+from ._likelihoods._ordered import OrderedLink as OrderedLink
+from ._likelihoods._poisson import PoissonLog as PoissonLog
+from ._likelihoods._tweedie import TweedieLog as TweedieLog
+from ._likelihoods._zero_inflated import ZeroInflated as ZeroInflated
 from ._multivariate_normal import MultivariateNormal as MultivariateNormal
 from ._normal_inverse_gaussian import (
     MultivariateNormalInverseGaussian as MultivariateNormalInverseGaussian,

@@ -1,0 +1,1 @@
+"""Likelihoods of generalized linear models, by the linear predictor."""

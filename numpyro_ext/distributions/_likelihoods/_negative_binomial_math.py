@@ -1,0 +1,274 @@
+r"""Log probabilities of negative binomial counts, with their derivatives.
+
+With size r, mean mu and alpha = 1 / r, the log probability of y > 0 is
+$$-D + S(y + r) - S(y) - S(r) - \tfrac12\log(2\pi y) - \tfrac12\log(1 + \alpha y),$$
+where S is the remainder of Stirling's formula and D >= 0 is half the deviance, in
+$t = \log(\mu / y)$ and $\kappa = \alpha y / (1 + \alpha y)$
+$$D = y \Psi(t, \kappa) = r \Psi(-t, 1 - \kappa), \qquad
+\Psi(t, \kappa) = \log(1 + \kappa (e^t - 1)) / \kappa - t.$$
+No term cancels another, for any alpha: the Poisson law is the limit alpha = 0. The
+derivatives have digamma differences in the same form. Loader (2000), Fast and accurate
+computation of binomial probabilities, has the idea, for the binomial law.
+"""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.scipy.special import digamma
+
+from ...special._elementary import exp, log
+from ...special._exponentials import log1p_minus, log1p_ratio
+from ...special._one_argument import weighted_tangents
+from ...special._stirling import (
+    digamma_error,
+    digamma_error_scaled,
+    log_gamma_defect,
+    stirling_error,
+)
+from ._log_gap import log_gap, ratio, relative_residual, residual
+
+LOG_2PI = math.log(2.0 * math.pi)
+# The log of a size beyond which the law is Poisson's, in either format.
+LARGEST_LOG_SIZE = 80.0
+Args = tuple[Array, Array, Array]
+
+
+def _log1p_large(x: Array, log_x: Array) -> Array:
+    """log(1 + x) for x >= 0, by log x where x may overflow."""
+    is_small = x <= 1.0
+    lesser = jnp.where(is_small, x, 1.0 / jnp.where(is_small, 1.0, x))
+    return jnp.log1p(lesser) + jnp.where(is_small, 0.0, log_x)
+
+
+def _log_prob(
+    y: Array,
+    t: Array,
+    alpha_y: Array,
+    log_alpha_y: Array,
+    log_m: Array,
+    log_size: Array,
+) -> Array:
+    """The log probability of y > 0, by what is exact in each parametrization.
+
+    Args:
+        y: The count.
+        t: log(mu / y).
+        alpha_y: y / r, which may overflow.
+        log_alpha_y: Its log.
+        log_m: log(mu / r).
+        log_size: log r.
+    """
+    size = exp(log_size)
+    total = y + size
+    log1p_alpha_y = _log1p_large(alpha_y, log_alpha_y)
+    # Of the two forms of D, that whose kappa is at most 1/2.
+    is_small = alpha_y <= 1.0
+    t = jnp.where(is_small, t, -t)
+    weight = jnp.where(is_small, y, size)
+    kappa = jnp.where(is_small, alpha_y, 1.0) / (1.0 + alpha_y)
+    is_near = jnp.abs(t) < 0.3
+    x = jnp.expm1(jnp.where(is_near, t, 0.0))
+    near = weight * x * x * (log1p_minus(x) - kappa * log1p_minus(kappa * x))
+    # Where exp(t) may overflow, or kappa underflow, their product by its logarithm.
+    log_product = jnp.where(is_small, log_m - log1p_alpha_y, -log_m)
+    beyond = jnp.log1p(1.0 / jnp.where(is_small, 1.0, alpha_y))
+    log_product = log_product - jnp.where(is_small, 0.0, beyond)
+    is_huge, is_over = log_product > 40.0, t > 80.0
+    x = jnp.expm1(jnp.where(is_huge, 0.0, t))
+    product = jnp.where(is_over, exp(jnp.minimum(log_product, 50.0)), kappa * x)
+    linear = jnp.where(is_over & ~is_small, total * product, weight * x)
+    far = jnp.where(is_huge, total * log_product, linear * log1p_ratio(product))
+    half_deviance = jnp.where(is_near, near, far - weight * t)
+    rest = stirling_error(total) - stirling_error(y) - 0.5 * (LOG_2PI + log(y))
+    # S(r) and log(1 + alpha y) have one finite sum where r underflows.
+    log_total = log_size + log1p_alpha_y
+    return rest + log_gamma_defect(log_size) - 0.5 * log_total - half_deviance
+
+
+def _log_size(log_mean: Array, log_alpha: Array) -> Array:
+    """Log r, finite at alpha = 0."""
+    bound = 86.0 if log_alpha.dtype == jnp.float32 else 700.0
+    return jnp.minimum(log_mean - log_alpha, bound)
+
+
+def _safe(y: Array) -> tuple[Array, Array]:
+    is_zero = y == 0
+    return is_zero, jnp.where(is_zero, 1.0, y)
+
+
+def _log1p_mean(eta: Array, alpha: Array) -> tuple[Array, Array, Array]:
+    """Whether m = alpha exp(eta) <= 1, the lesser of m and 1 / m, and log(1 + m)."""
+    m = alpha * exp(eta)
+    is_small = m <= 1.0
+    lesser = jnp.where(is_small, m, 1.0 / jnp.where(is_small, 1.0, m))
+    log_m = jnp.where(is_small, 0.0, eta + jnp.log(jnp.where(is_small, 1.0, alpha)))
+    return is_small, lesser, jnp.log1p(lesser) + log_m
+
+
+@jax.custom_jvp
+def nb2_log_prob(y: Array, eta: Array, alpha: Array) -> Array:
+    """Log p(y) for variance mu + alpha mu^2; y >= 0, alpha >= 0."""
+    is_zero, safe = _safe(y)
+    log_alpha = jnp.log(alpha)
+    at = _log_prob(
+        safe,
+        -log_gap(safe, eta),
+        alpha * safe,
+        log_alpha + log(safe),
+        log_alpha + eta,
+        jnp.minimum(-log_alpha, LARGEST_LOG_SIZE),
+    )
+    return jnp.where(is_zero, nb2_log_prob_zero(eta, alpha), at)
+
+
+def nb2_log_prob_zero(eta: Array, alpha: Array) -> Array:
+    """-log(1 + alpha mu) / alpha, which is -mu at alpha = 0."""
+    is_small, lesser, log1p_m = _log1p_mean(eta, alpha)
+    far = log1p_m / jnp.where(is_small, 1.0, alpha)
+    near = exp(jnp.where(is_small, eta, 0.0)) * log1p_ratio(
+        jnp.where(is_small, lesser, 0.0)
+    )
+    return -jnp.where(is_small, near, far)
+
+
+def nb2_score(y: Array, eta: Array, alpha: Array) -> Array:
+    """D log p / d eta = (y - mu) / (1 + alpha mu)."""
+    is_small, lesser, _ = _log1p_mean(eta, alpha)
+    # alpha mu may overflow; far from there y / mu may.
+    near = residual(y, jnp.where(is_small, eta, 0.0))
+    far = relative_residual(y, jnp.where(is_small, 0.0, eta))
+    far = far / jnp.where(is_small, 1.0, alpha)
+    return jnp.where(is_small, near, far) / (1.0 + lesser)
+
+
+def nb2_alpha_score(y: Array, eta: Array, alpha: Array) -> Array:
+    """D log p / d alpha; (y - mu)^2 / 2 - y / 2 at alpha = 0."""
+    score = nb2_score(y, eta, alpha)
+    w = alpha * score
+    _, _, log1p_m = _log1p_mean(eta, alpha)
+    is_near = jnp.abs(w) < 0.4
+    gap = w - jnp.log1p(alpha * y) + log1p_m
+    safe = jnp.where(is_near, 1.0, alpha)
+    near = score * score * log1p_minus(jnp.where(is_near, w, 0.0))
+    first = jnp.where(is_near, near, gap / safe / safe)
+    size = 1.0 / jnp.maximum(alpha, math.exp(-LARGEST_LOG_SIZE))
+    share = 1.0 / (1.0 + alpha * y)
+    second = share * share * digamma_error_scaled(y + size)
+    return first - 0.5 * y * share + (second - digamma_error_scaled(size))
+
+
+def _count_derivative(y: Array, eta: Array, total: Array, logs: Array) -> Array:
+    """D log p / d y: digamma(y + r) - digamma(y + 1) + log(mu / (r + mu))."""
+    return eta + logs - (0.5 + digamma_error(total)) / total - digamma(y + 1.0)
+
+
+def _nb2_jvp(primals: Args, tangents: tuple[Any, Any, Any]) -> tuple[Array, Array]:
+    y, eta, alpha = primals
+    value = nb2_log_prob(y, eta, alpha)
+
+    def by_count() -> Array:
+        size = 1.0 / jnp.maximum(alpha, math.exp(-LARGEST_LOG_SIZE))
+        logs = jnp.log1p(alpha * y) - _log1p_mean(eta, alpha)[2]
+        return _count_derivative(y, eta, y + size, logs)
+
+    return value, weighted_tangents(
+        value,
+        (by_count, tangents[0]),
+        (lambda: nb2_score(y, eta, alpha), tangents[1]),
+        (lambda: nb2_alpha_score(y, eta, alpha), tangents[2]),
+    )
+
+
+nb2_log_prob.defjvp(_nb2_jvp, symbolic_zeros=True)
+
+
+@jax.custom_jvp
+def nb1_log_prob(y: Array, eta: Array, alpha: Array) -> Array:
+    """Log p(y) for variance mu (1 + alpha); y >= 0, alpha >= 0."""
+    is_zero, safe = _safe(y)
+    t = -log_gap(safe, eta)
+    log_alpha = jnp.log(alpha)
+    alpha_y = alpha * exp(-t)
+    log_size = _log_size(eta, log_alpha)
+    at = _log_prob(safe, t, alpha_y, log_alpha - t, log_alpha, log_size)
+    return jnp.where(is_zero, nb1_log_prob_zero(eta, alpha), at)
+
+
+def nb1_log_prob_zero(eta: Array, alpha: Array) -> Array:
+    """-mu log(1 + alpha) / alpha, which is -mu at alpha = 0."""
+    return -exp(eta) * log1p_ratio(alpha)
+
+
+def _nb1_parts(y: Array, eta: Array, alpha: Array) -> tuple[Array, ...]:
+    """r; alpha y / mu; b, its change; r b; and r log(1 + b)."""
+    _, safe = _safe(y)
+    size = exp(_log_size(eta, jnp.log(alpha)))
+    alpha_y = alpha * ratio(y, eta)
+    b = (alpha_y - alpha) / (1.0 + alpha)
+    excess = residual(y, eta) / (1.0 + alpha)
+    log_alpha_y = jnp.log(alpha) + log_gap(safe, eta)
+    is_near = jnp.abs(b) < 0.4
+    near = excess * log1p_ratio(jnp.where(is_near, b, 0.0))
+    far = size * (_log1p_large(alpha_y, log_alpha_y) - jnp.log1p(alpha))
+    return size, alpha_y, b, excess, jnp.where(is_near, near, far)
+
+
+def nb1_score(y: Array, eta: Array, alpha: Array) -> Array:
+    """D log p / d eta = r (digamma(y + r) - digamma(r) - log(1 + alpha))."""
+    size, alpha_y, _, _, first = _nb1_parts(y, eta, alpha)
+    share = 1.0 / (1.0 + alpha_y)
+    rest = digamma_error(size) - share * digamma_error(y + size)
+    return first + 0.5 * (1.0 - share) + rest
+
+
+def nb1_alpha_score(y: Array, eta: Array, alpha: Array) -> Array:
+    """D log p / d alpha, at a given mean."""
+    size, alpha_y, b, excess, first = _nb1_parts(y, eta, alpha)
+    mean = exp(eta)
+    total = y + size
+    # That of p(0), and the sum of j / (mu + alpha j) - 1 / (1 + alpha) over j < y: the
+    # sum by digamma, which does not cancel for few counts or a small size.
+    is_large = alpha > 1.0
+    small_slope = 1.0 / (1.0 + alpha) - log1p_minus(alpha)
+    large_slope = log1p_ratio(alpha) - 1.0 / (1.0 + alpha)
+    large_slope = large_slope / jnp.where(is_large, alpha, 1.0)
+    at_zero = mean * jnp.where(is_large, large_slope, small_slope)
+    is_few = (y == 1) | ((size < 1.0) & (y > 0))
+    safe = jnp.where(is_few, alpha, 1.0)
+    next_size = 1.0 + size
+    rise = jnp.log(total / next_size) + (0.5 + digamma_error(next_size)) / next_size
+    rise = rise - (0.5 + digamma_error(total)) / total
+    few = at_zero - y / (1.0 + alpha) + ((y - 1.0) - size * rise) / safe
+    # Otherwise all of it at once, by what is left of digamma.
+    is_near = jnp.abs(b) < 0.4
+    near = excess * (excess / mean) * log1p_minus(jnp.where(is_near, b, 0.0))
+    far = (excess - first) / jnp.where(is_near, 1.0, alpha)
+    share = 1.0 / (1.0 + alpha_y)
+    shift = digamma_error_scaled(size) - share * share * digamma_error_scaled(total)
+    many = jnp.where(is_near, near, far) - 0.5 * y / (mean + alpha * y) - shift / mean
+    return jnp.where(is_few, few, jnp.where(y == 0, at_zero, many))
+
+
+def _nb1_jvp(primals: Args, tangents: tuple[Any, Any, Any]) -> tuple[Array, Array]:
+    y, eta, alpha = primals
+    value = nb1_log_prob(y, eta, alpha)
+
+    def by_count() -> Array:
+        _, safe = _safe(y)
+        size = exp(_log_size(eta, jnp.log(alpha)))
+        log_alpha_y = jnp.log(alpha) + log_gap(safe, eta)
+        logs = _log1p_large(alpha * ratio(y, eta), log_alpha_y) - jnp.log1p(alpha)
+        return _count_derivative(y, eta, y + size, logs)
+
+    return value, weighted_tangents(
+        value,
+        (by_count, tangents[0]),
+        (lambda: nb1_score(y, eta, alpha), tangents[1]),
+        (lambda: nb1_alpha_score(y, eta, alpha), tangents[2]),
+    )
+
+
+nb1_log_prob.defjvp(_nb1_jvp, symbolic_zeros=True)

@@ -1,0 +1,494 @@
+"""Newton's method with step halving, joint in coefficients and nuisances."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.scipy.linalg import cho_solve, solve_triangular
+from jaxtyping import Array, Bool, Float, Int
+
+from .._checks import check_choice, check_positive_int
+from ._data import linear_predictor, sum_over_rows
+from ._nuisance import limits
+from ._objective import Point, Problem, Value, gram, is_finite, weigh
+from ._status import Status
+
+# A converged step that still moves a row's predictor this far is on its way to
+# infinity: a finite maximum would need a predictor with a standard error of 10^4.
+_STILL_MOVING = 0.01
+# The longest step in a log-scale nuisance, and in one without a scale.
+_LONGEST = 3.0
+
+
+class Newton(eqx.Module):
+    r"""Settings of the fit.
+
+    The fit stops when Newton's decrement $g^\top H^{-1} g$ (in units of the
+    log-likelihood, so that no scale of the data matters) is below `tol`; one more step
+    then squares the error.
+
+    Attributes:
+        max_iter: evaluations of the objective with its Hessian.
+        tol: bound of the decrement; by default 1e-9 where the likelihood is concave and
+            1e-12 elsewhere, in float32 1e-8.
+        hessian: `observed`, with the expected one wherever it is not positive; or
+            `expected`, which is Fisher scoring.
+    """
+
+    max_iter: int = eqx.field(default=200, static=True)
+    tol: float | None = eqx.field(default=None, static=True)
+    hessian: Literal["observed", "expected"] = eqx.field(
+        default="observed", static=True
+    )
+
+    def __check_init__(self) -> None:
+        check_positive_int("Newton", "max_iter", self.max_iter)
+        check_choice("Newton", "hessian", self.hessian, ("observed", "expected"))
+        if self.tol is not None and not self.tol > 0:
+            raise ValueError(f"`Newton(tol={self.tol!r})`: `tol` must be positive.")
+
+
+class Geometry(eqx.Module):
+    """What the columns of X span.
+
+    `scale` makes the columns of one size; `null` projects onto the directions, in
+    scaled coordinates, that change no linear predictor.
+    """
+
+    scale: Float[Array, " p"]
+    null: Float[Array, "p p"]
+    rank: Int[Array, ""]
+
+
+class Solution(eqx.Module):
+    """Where the iteration ended."""
+
+    point: Point
+    geometry: Geometry
+    status: Int[Array, ""]
+    num_iters: Int[Array, ""]
+    decrement: Float[Array, ""]
+    objective: Float[Array, ""]
+    objective_delta: Float[Array, ""]
+
+
+class _State(eqx.Module):
+    point: Point
+    objective: Float[Array, ""]
+    delta: Float[Array, ""]
+    step: Point
+    length: Float[Array, ""]
+    decrement: Float[Array, ""]
+    slope: Float[Array, ""]
+    noise: Float[Array, ""]
+    num_iters: Int[Array, ""]
+    is_done: Bool[Array, ""]
+    has_converged: Bool[Array, ""]
+
+
+def solve(
+    problem: Problem, start: Point, is_valid: Bool[Array, ""], settings: Newton
+) -> Solution:
+    """Minimises the objective; `start.beta` of NaN asks for a start from the data."""
+    geometry, first, second = _first_points(problem, start)
+    is_valid = is_valid & jnp.all(jnp.isfinite(geometry.scale))
+    dtype = problem.data.X.dtype
+    zero, infinity = jnp.zeros((), dtype), jnp.asarray(jnp.inf, dtype)
+    state = _State(
+        point=first,
+        objective=infinity,
+        delta=infinity,
+        step=jax.tree.map(jnp.zeros_like, first),
+        length=jnp.ones((), dtype),
+        decrement=infinity,
+        slope=zero,
+        noise=zero,
+        num_iters=jnp.zeros((), jnp.int32),
+        is_done=~is_valid,
+        has_converged=jnp.zeros((), bool),
+    )
+    step = _stepper(problem, geometry, settings, second)
+    end = lax.while_loop(
+        lambda s: ~s.is_done & (s.num_iters < settings.max_iter), step, state
+    )
+    has_value = jnp.isfinite(end.objective) & jnp.isfinite(end.decrement)
+    # The last step is free: its gradient and Hessian are known.
+    last = jax.tree.map(lambda a, d: a + d, end.point, end.step)
+    point = _where(end.has_converged & _all_finite(last), last, end.point)
+    point = Point(_least_norm(geometry, point.beta), point.theta)
+    point = jax.tree.map(lambda x: jnp.where(is_valid & has_value, x, jnp.nan), point)
+    return Solution(
+        point=point,
+        geometry=geometry,
+        status=_status(problem, geometry, end, is_valid, has_value),
+        num_iters=end.num_iters,
+        decrement=end.decrement,
+        objective=end.objective,
+        objective_delta=end.delta,
+    )
+
+
+def _stepper(
+    problem: Problem, geometry: Geometry, settings: Newton, second: Point
+) -> Callable[[_State], _State]:
+    """Returns one evaluation: it takes the candidate, or halves the step to it.
+
+    If there is no value at the first point, it goes to the second.
+    """
+    eps = float(jnp.finfo(problem.data.X.dtype).eps)
+    tol = settings.tol
+    if tol is None:
+        # Newton's last step squares the error; Fisher scoring only shortens it.
+        squares = settings.hessian == "observed" and problem.family.is_log_concave
+        tol = 1e-8 if eps > 1e-10 else 1e-9 if squares else 1e-12
+    bounds = jnp.asarray(
+        limits(problem.family, dict(problem.shapes)), problem.data.X.dtype
+    )
+
+    def step(state: _State) -> _State:
+        candidate = jax.tree.map(
+            lambda a, d: a + state.length * d, state.point, state.step
+        )
+        candidate = Point(candidate.beta, jnp.clip(candidate.theta, -bounds, bounds))
+        value = problem.value(candidate)
+        noise = 64 * eps * value.magnitude
+        enough = state.objective - 1e-4 * state.length * state.slope
+        is_first = ~jnp.isfinite(state.objective)
+        is_better = is_finite(value) & (is_first | (value.objective <= enough + noise))
+
+        direction, decrement = _direction(
+            problem, geometry, settings, bounds, candidate, value
+        )
+        # A step cut short in the nuisances gains less than its decrement.
+        slope = -jnp.sum(direction.beta * value.beta)
+        slope = slope - jnp.sum(direction.theta * value.theta)
+        scale = jnp.ones_like(decrement)
+        if problem.scaled:
+            scale = value.pearson / problem.data.X.shape[0]
+        # A perfect fit has no scale: then rounding of the predictor is the measure.
+        size = jnp.sum(candidate.beta * _times(value.beta_beta, candidate.beta))
+        is_small = (decrement <= tol * scale) | (decrement <= 16 * eps**2 * size)
+        # No progress in what is beneath the rounding of the objective.
+        is_stuck = (decrement <= noise) & (decrement >= 0.25 * state.decrement)
+        accepted = _State(
+            point=candidate,
+            objective=value.objective,
+            delta=value.objective - state.objective,
+            step=direction,
+            length=jnp.ones_like(state.length),
+            decrement=decrement,
+            slope=slope,
+            noise=noise,
+            num_iters=state.num_iters + 1,
+            is_done=is_small | is_stuck | ~jnp.isfinite(decrement),
+            has_converged=is_small | is_stuck,
+        )
+        shorter = 0.5 * state.length
+        rejected = eqx.tree_at(
+            lambda s: (s.point, s.length, s.num_iters, s.is_done, s.has_converged),
+            state,
+            (
+                _where(is_first, second, state.point),
+                shorter,
+                state.num_iters + 1,
+                jnp.where(is_first, state.num_iters > 0, shorter < 1e-10),
+                # Nothing better nearby, and nothing more to gain: rounding.
+                ~is_first & (shorter < 1e-10) & (state.decrement <= state.noise),
+            ),
+        )
+        return _where(is_better, accepted, rejected)
+
+    return step
+
+
+def _direction(
+    problem: Problem,
+    geometry: Geometry,
+    settings: Newton,
+    bounds: Float[Array, " q"],
+    point: Point,
+    value: Value,
+) -> tuple[Point, Float[Array, ""]]:
+    """Returns Newton's step and its decrement, of a Hessian made positive."""
+    hessian = value.beta_beta
+    if settings.hessian == "expected" and problem.family.num_predictors == 1:
+        hessian = problem.expected_hessian(point)
+    factor = factorise(geometry, hessian)
+    if not problem.family.is_log_concave and settings.hessian == "observed":
+        factor = lax.cond(
+            jnp.all(jnp.isfinite(factor)),
+            lambda: factor,
+            lambda: factorise(geometry, problem.expected_hessian(point)),
+        )
+    beta = -value.beta
+    if point.theta.size == 0:
+        step = solve_beta(geometry, factor, beta)
+        return Point(step, point.theta), -jnp.sum(step * value.beta)
+    # Block elimination: the nuisances see the Schur complement, whose negative
+    # curvature is turned over.
+    cross = jnp.moveaxis(value.beta_theta, 2, 0)
+    lifted = jax.vmap(lambda c: solve_beta(geometry, factor, c))(cross)
+    schur = value.theta_theta - jnp.einsum("kmp,qmp->kq", cross, lifted)
+    plain = solve_beta(geometry, factor, beta)
+    rest = -value.theta - jnp.einsum("qmp,mp->q", cross, plain)
+    # A nuisance at its edge that would go on stays there.
+    is_held = (jnp.abs(point.theta) >= bounds) & (rest * point.theta > 0)
+    rest = jnp.where(is_held, 0.0, rest)
+    eye = jnp.eye(rest.size, dtype=rest.dtype)
+    schur = jnp.where(is_held[:, None] | is_held, eye, schur)
+    theta = _solve_positive(schur, rest)
+    longest = jnp.max(jnp.abs(theta))
+    shrink = jnp.minimum(1.0, _LONGEST / jnp.maximum(longest, 1e-30))
+    decrement = jnp.sum(theta * rest) + jnp.sum(plain * beta)
+    theta = shrink * theta
+    beta_step = plain - jnp.einsum("q,qmp->mp", theta, lifted)
+    return Point(beta_step, theta), decrement
+
+
+def _solve_positive(
+    matrix: Float[Array, "q q"], right: Float[Array, " q"]
+) -> Float[Array, " q"]:
+    if right.size == 1:
+        size = jnp.abs(matrix[0, 0])
+        return right / jnp.where(size > 0, size, 1.0)
+    values, vectors = jnp.linalg.eigh(0.5 * (matrix + matrix.T))
+    sizes = jnp.abs(values)
+    floor = jnp.finfo(matrix.dtype).eps * jnp.max(sizes)
+    sizes = jnp.where(sizes > floor, sizes, jnp.where(floor > 0, floor, 1.0))
+    return vectors @ ((vectors.T @ right) / sizes)
+
+
+def factorise(
+    geometry: Geometry, hessian: Float[Array, "m p m p"]
+) -> Float[Array, "mp mp"]:
+    """Returns the Cholesky factor in scaled coordinates, NaN if it is not positive.
+
+    Directions outside of the span get curvature 1, and no step is taken along them.
+    """
+    m, p = hessian.shape[:2]
+    scale = geometry.scale
+    scaled = scale[:, None, None] * hessian * scale
+    diagonal = jnp.max(jnp.abs(jnp.einsum("mpmp->mp", scaled)))
+    size = jnp.where(diagonal > 0, diagonal, 1.0)
+    null = jnp.einsum("mk,pl->mpkl", jnp.eye(m, dtype=scale.dtype), geometry.null)
+    full = (scaled + size * null).reshape(m * p, m * p)
+    return jnp.linalg.cholesky(full, symmetrize_input=False)
+
+
+def solve_beta(
+    geometry: Geometry, factor: Float[Array, "mp mp"], right: Float[Array, "m p"]
+) -> Float[Array, "m p"]:
+    """Solves with the factorised Hessian, within the span."""
+    scaled = right * geometry.scale
+    scaled = scaled - scaled @ geometry.null
+    x = cho_solve((factor, True), scaled.reshape(-1)).reshape(right.shape)
+    return x * geometry.scale
+
+
+def solve_joint(geometry: Geometry, value: Value, right: Point) -> Point:
+    """Solves with the observed Hessian of coefficients and nuisances."""
+    factor = factorise(geometry, value.beta_beta)
+    plain = solve_beta(geometry, factor, right.beta)
+    if right.theta.size == 0:
+        return Point(plain, right.theta)
+    cross = jnp.moveaxis(value.beta_theta, 2, 0)
+    lifted = jax.vmap(lambda c: solve_beta(geometry, factor, c))(cross)
+    schur = value.theta_theta - jnp.einsum("kmp,qmp->kq", cross, lifted)
+    rest = right.theta - jnp.einsum("qmp,mp->q", cross, plain)
+    theta = jnp.linalg.solve(schur, rest)
+    return Point(plain - jnp.einsum("q,qmp->mp", theta, lifted), theta)
+
+
+def inverse(
+    geometry: Geometry, factor: Float[Array, "mp mp"]
+) -> Float[Array, "m p m p"]:
+    """Returns the inverse Hessian; NaN for coefficients that X does not determine."""
+    m, p = factor.shape[0] // geometry.scale.size, geometry.scale.size
+    half = solve_triangular(factor, jnp.eye(m * p, dtype=factor.dtype), lower=True)
+    cov = (half.T @ half).reshape(m, p, m, p)
+    lost = estimable(geometry)
+    cov = geometry.scale[:, None, None] * cov * geometry.scale
+    return jnp.where(lost[:, None, None] & lost, cov, jnp.nan)
+
+
+def estimable(geometry: Geometry) -> Bool[Array, " p"]:
+    """Which coefficients are the same in every solution."""
+    return jnp.abs(jnp.diag(geometry.null)) < 1e-6
+
+
+def _times(hessian: Float[Array, "m p m p"], beta: Float[Array, "m p"]) -> Array:
+    return jnp.einsum("mpkl,kl->mp", hessian, beta)
+
+
+def _first_points(problem: Problem, start: Point) -> tuple[Geometry, Point, Point]:
+    """Returns the geometry of X, the start, and another start.
+
+    The start is given, or projects the link of the data onto the span of X, so that no
+    step starts from a linear predictor that is none. The other projects a constant,
+    and so stays in the domain of the link wherever X has an intercept.
+    """
+    family, data = problem.family, problem.data
+    weights = jnp.ones_like(data.y) if data.weights is None else data.weights
+    total = jnp.sum(weights)
+    ybar = jnp.sum(weigh(weights, data.y)) / jnp.where(total > 0, total, 1.0)
+    m, p = start.beta.shape
+    aux = family.nuisance_start(data.y, ybar, weights, data.trials)
+    level = _level(problem, ybar, weights)
+
+    def body(block: Any) -> tuple[Array, Array]:
+        eta = None
+        if family.num_predictors == 1:
+            eta = family.eta_start(block.y, ybar, block.trials)
+        if eta is None:
+            ones = weigh(block.weights, jnp.ones_like(block.y))
+            return gram(block.Xt, ones[None, None]), jnp.zeros((2, p), ones.dtype)
+        weight = jnp.ones_like(eta)
+        if family.has_variance_function:
+            weight = family.expected_weight(block.y, eta, aux, block.trials)
+        is_usable = jnp.isfinite(weight) & jnp.isfinite(eta) & (weight > 0)
+        weight = weigh(block.weights, jnp.where(is_usable, weight, 1e-6))
+        targets = jnp.stack([jnp.where(is_usable, eta, 0.0), level + 0.0 * eta])
+        targets = targets if block.offset is None else targets - block.offset
+        return gram(block.Xt, weight[None, None]), (weight * targets) @ block.Xt.T
+
+    hessian, right = sum_over_rows(data, (), body)
+    hessian = problem._with_l2(hessian)
+    geometry = _geometry(hessian[0, :, 0])
+    factor = factorise(geometry, hessian)
+    first, second = (
+        jnp.broadcast_to(solve_beta(geometry, factor, r[None]), (m, p)) for r in right
+    )
+    first = jnp.where(jnp.isnan(start.beta), first, start.beta)
+    return geometry, Point(first, start.theta), Point(second, start.theta)
+
+
+def _level(problem: Problem, ybar: Array, weights: Array) -> Array:
+    """Returns the linear predictor of a row whose response is the mean of all."""
+    family, trials = problem.family, problem.data.trials
+    if family.num_predictors > 1:
+        return jnp.zeros(())
+    if trials is not None:
+        trials = jnp.sum(weigh(weights, trials)) / jnp.sum(weights)
+    eta = family.eta_start(ybar, ybar, trials)
+    return jnp.zeros(()) if eta is None else eta
+
+
+def _geometry(hessian: Float[Array, "p p"]) -> Geometry:
+    diagonal = jnp.diag(hessian)
+    scale = jnp.where(diagonal == 0, 1.0, 1.0 / jnp.sqrt(diagonal))
+    # 1 / inf is zero, and would hide an infinite value of X.
+    scale = jnp.where(jnp.isfinite(diagonal), scale, jnp.nan)
+    scaled = hessian * scale[:, None] * scale
+    p = scale.size
+    tol = 50.0 * jnp.finfo(scale.dtype).eps * (p + 10)
+    pivots = jnp.square(jnp.diag(jnp.linalg.cholesky(scaled)))
+    is_suspicious = ~(jnp.min(pivots) > tol)
+    null = _null_projector(scaled, tol, is_suspicious)
+    rank = p - jnp.round(jnp.trace(null)).astype(jnp.int32)
+    return Geometry(scale, null, rank)
+
+
+@jax.custom_batching.custom_vmap
+def _null_projector(scaled: Array, tol: Array, is_suspicious: Array) -> Array:
+    return lax.cond(
+        is_suspicious, _project_null, lambda s, _: jnp.zeros_like(s), scaled, tol
+    )
+
+
+@_null_projector.def_vmap
+def _null_projectors(
+    axis_size: int, in_batched: Any, *args: Array
+) -> tuple[Array, bool]:
+    # A batched condition would take both branches for every member; an eigenvalue
+    # problem is only worth its time when some member needs it.
+    scaled, tol, is_suspicious = (
+        x if batched else jnp.broadcast_to(x, (axis_size, *jnp.shape(x)))
+        for x, batched in zip(args, in_batched, strict=True)
+    )
+    zeros = jnp.zeros_like(scaled)
+    found = _some_null_projectors(scaled, tol, is_suspicious, zeros)
+    return found, True
+
+
+def _some_null_projectors(
+    scaled: Array, tol: Array, is_suspicious: Array, zeros: Array
+) -> Array:
+    return lax.cond(
+        jnp.any(is_suspicious),
+        lambda: jnp.where(
+            is_suspicious[:, None, None], jax.vmap(_project_null)(scaled, tol), zeros
+        ),
+        lambda: zeros,
+    )
+
+
+def _project_null(scaled: Array, tol: Array) -> Array:
+    is_finite = jnp.all(jnp.isfinite(scaled))
+    safe = jnp.where(is_finite, scaled, jnp.eye(scaled.shape[0], dtype=scaled.dtype))
+    values, vectors = jnp.linalg.eigh(safe)
+    is_null = values < tol * jnp.maximum(values[-1], 1.0)
+    return (vectors * is_null) @ vectors.T
+
+
+def _least_norm(geometry: Geometry, beta: Float[Array, "m p"]) -> Array:
+    """Returns the solution of least norm in the user's coordinates."""
+    p = geometry.scale.size
+
+    def project(beta: Array) -> Array:
+        values, vectors = jnp.linalg.eigh(geometry.null)
+        # The null directions come first: those after them do not touch their span.
+        is_null = (values > 0.5)[::-1]
+        q, _ = jnp.linalg.qr(geometry.scale[:, None] * vectors[:, ::-1] * is_null)
+        q = q * is_null
+        return beta - (beta @ q) @ q.T
+
+    return lax.cond(geometry.rank < p, project, lambda b: b, beta)
+
+
+def _status(
+    problem: Problem,
+    geometry: Geometry,
+    end: _State,
+    is_valid: Array,
+    has_value: Array,
+) -> Int[Array, ""]:
+    moves_beta, moves_theta = _is_moving(problem, end)
+    edge = Status.SEPARATED if problem.family.is_classifier else Status.BOUNDARY
+    code = jnp.where(
+        end.has_converged, Status.CONVERGED.value, Status.MAX_ITERATIONS.value
+    )
+    deficient = geometry.rank < geometry.scale.size
+    code = jnp.where(end.has_converged & deficient, Status.RANK_DEFICIENT.value, code)
+    code = jnp.where(moves_theta, Status.BOUNDARY.value, code)
+    code = jnp.where(moves_beta, edge.value, code)
+    code = jnp.where(has_value, code, Status.NONFINITE.value)
+    return jnp.where(is_valid, code, Status.INVALID_DATA.value).astype(jnp.int32)
+
+
+def _is_moving(
+    problem: Problem, end: _State
+) -> tuple[Bool[Array, ""], Bool[Array, ""]]:
+    """Returns whether a predictor, and whether a nuisance, still runs at the end."""
+    no_offset = eqx.tree_at(
+        lambda d: d.offset, problem.data, None, is_leaf=lambda x: x is None
+    )
+    moved = jnp.max(jnp.abs(linear_predictor(no_offset, end.step.beta)))
+    moves_beta = end.has_converged & (moved > _STILL_MOVING)
+    theta = end.point.theta
+    if theta.size == 0:
+        return moves_beta, jnp.zeros((), bool)
+    far = limits(problem.family, dict(problem.shapes)) - 0.5
+    runs = (jnp.abs(end.step.theta) > _STILL_MOVING) | (jnp.abs(theta) >= far)
+    return moves_beta, end.has_converged & jnp.any(runs)
+
+
+def _all_finite(tree: Any) -> Bool[Array, ""]:
+    leaves = [jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(tree)]
+    return jnp.all(jnp.stack(leaves))
+
+
+def _where(condition: Array, yes: Any, no: Any) -> Any:
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)

@@ -1,0 +1,193 @@
+"""What a fit returns."""
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from ._data import Data, linear_predictor
+from ._family import AbstractFamily, Aux
+from ._newton import Geometry, Newton
+from ._objective import Point, Problem, Shapes
+from ._status import Status
+
+if TYPE_CHECKING:
+    from ._summary import Summary
+
+
+class Params(NamedTuple):
+    """Parameters of a family: what `fit` estimates, and what `predict` takes.
+
+    Attributes:
+        beta: coefficients (p,), or (p, levels - 1) for categories without order.
+        disp: the dispersion, 1 for families without one.
+        aux: the nuisance parameter; a dict by name if the family has several; None if
+            it has none.
+    """
+
+    beta: Any
+    disp: Any = 1.0
+    aux: Any = None
+
+
+class FittedGLM(eqx.Module):
+    """A fit: estimates, how it ended, and the data that it is conditioned on.
+
+    It is a pytree: of `eqx.filter_vmap(glm.fit)` every array has a leading axis.
+
+    Attributes:
+        family: the family.
+        params: coefficients, dispersion and nuisances.
+        data: X, y, offset, trials, weights and penalty.
+        status: how the fit ended, a code of `glm.Status`.
+        num_iters: evaluations of the objective with its Hessian.
+        decrement: Newton's decrement at the end, in units of the log-likelihood (for a
+            family with a dispersion: times the dispersion).
+        objective: what was minimised, up to terms without beta.
+        objective_delta: its last change.
+        geometry: the scale and rank of the columns of X.
+        names: names of the coefficients, if they are known.
+    """
+
+    family: AbstractFamily
+    params: Params
+    data: Data
+    geometry: Geometry
+    status: Int[Array, "..."]
+    num_iters: Int[Array, "..."]
+    decrement: Float[Array, "..."]
+    objective: Float[Array, "..."]
+    objective_delta: Float[Array, "..."]
+    settings: Newton
+    dispersion: str = eqx.field(static=True)
+    shapes: Shapes = eqx.field(static=True)
+    names: tuple[str, ...] | None = eqx.field(static=True, default=None)
+
+    @property
+    def converged(self) -> Bool[Array, "..."]:
+        """Whether a finite maximum was found that all coefficients share."""
+        return self.status == Status.CONVERGED
+
+    @property
+    def rank(self) -> Int[Array, "..."]:
+        """The rank of X."""
+        return self.geometry.rank
+
+    @property
+    def message(self) -> str | list[str]:
+        """How the fit ended, in words; a list for a batch of fits."""
+        codes = np.asarray(self.status)
+        if codes.ndim:
+            return [Status(int(code)).cause for code in codes.ravel()]
+        return Status(int(codes)).cause
+
+    @property
+    def aux(self) -> Aux:
+        """The nuisance parameters by name."""
+        return aux_of(self.family, self.params)
+
+    @property
+    def X(self) -> Float[Array, "... n p"]:  # noqa: N802
+        """The design."""
+        return self.data.X
+
+    @property
+    def y(self) -> Float[Array, "... n"]:
+        """The response."""
+        return self.data.y
+
+    @property
+    def beta(self) -> Float[Array, "..."]:
+        """The coefficients."""
+        return self.params.beta
+
+    @property
+    def eta(self) -> Float[Array, "n ..."]:
+        """The linear predictor of each row, the offset included."""
+        return linear_predictor(self.data, self.point.beta)
+
+    @property
+    def mu(self) -> Float[Array, "n ..."]:
+        """The mean of each row's response."""
+        return self.family.mean(self.eta, self.aux, self.data.trials)
+
+    @property
+    def log_likelihood(self) -> Float[Array, ""]:
+        """The log-likelihood, with all its constants."""
+        from ._likelihood import log_likelihood
+
+        return log_likelihood(self)
+
+    @property
+    def point(self) -> Point:
+        """The estimates as the objective takes them."""
+        return point_of(self.family, self.params, self.data.X.dtype)
+
+    @property
+    def problem(self) -> Problem:
+        """The objective."""
+        return Problem(self.family, self.data, self.shapes, scaled=False)
+
+    @property
+    def result(self) -> "FittedGLM":
+        """The fit itself: a name for those who come from glmax."""
+        return self
+
+    def summary(self, **options: Any) -> "Summary":
+        """Returns a table that prints; `options` are those of `infer`."""
+        from ._summary import summarize
+
+        return summarize(self, **options)
+
+    def raise_for_status(self) -> "FittedGLM":
+        """Returns the fit if it converged.
+
+        Raises:
+            ValueError: for data that the family does not allow, and for X of deficient
+                rank.
+            ArithmeticError: for all other ends.
+        """
+        from ._diagnose import raise_for_status
+
+        raise_for_status(self)
+        return self
+
+
+def aux_of(family: AbstractFamily, params: Params) -> Aux:
+    """Returns the nuisances by name."""
+    names = [name for name in family.nuisance if name != "dispersion"]
+    if isinstance(params.aux, dict):
+        aux = dict(params.aux)
+    elif len(names) == 1 and params.aux is not None:
+        aux = {names[0]: params.aux}
+    else:
+        aux = {}
+    missing = [name for name in names if name not in aux]
+    if missing:
+        raise ValueError(
+            f"`Params(aux={params.aux!r:.60})` lacks {missing} of {family.name}. Write "
+            f"`Params(beta, disp, aux={{{missing[0]!r}: ...}})`."
+        )
+    if "dispersion" in family.nuisance:
+        aux["dispersion"] = params.disp
+    return {name: jnp.asarray(aux[name]) for name in family.nuisance}
+
+
+def params_of(family: AbstractFamily, beta: Array, disp: Array, aux: Aux) -> Params:
+    """Returns parameters as users read them."""
+    rest = {name: value for name, value in aux.items() if name != "dispersion"}
+    disp = aux.get("dispersion", disp)
+    if len(rest) <= 1:
+        return Params(beta, disp, next(iter(rest.values()), None))
+    return Params(beta, disp, rest)
+
+
+def point_of(family: AbstractFamily, params: Params, dtype: Any) -> Point:
+    """Returns parameters as the objective takes them."""
+    from ._nuisance import pack
+
+    beta = jnp.asarray(params.beta, dtype)
+    beta = beta[None] if beta.ndim == 1 else beta.T
+    return Point(beta, pack(family, aux_of(family, params)).astype(dtype))

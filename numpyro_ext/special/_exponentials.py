@@ -1,0 +1,162 @@
+"""Sums and differences of exponentials and logarithms that do not cancel."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from ._elementary import Real, polynomial
+from ._formats import format_of
+from ._one_argument import in_floats
+
+Pair = tuple[Real, Real]
+# Of (e^x - 1 - x) / x^2, by Taylor's series: enough for |x| < 0.7.
+EXPM1_MINUS = tuple(1.0 / math.factorial(k) for k in range(2, 16))
+
+
+@jax.custom_jvp
+def bounded_exp(x: Real) -> Real:
+    """e^x, or the largest such number instead of infinity, so that 0 e^x is 0."""
+    bound = (format_of(x.dtype).bias - 1) * 0.6931
+    return jnp.exp(jnp.minimum(x, bound))
+
+
+@bounded_exp.defjvp
+def _bounded_exp_jvp(primals: tuple[Real], tangents: tuple[Real]) -> Pair:
+    value = bounded_exp(*primals)
+    return value, value * tangents[0]
+
+
+def _expit(x: Real) -> Real:
+    return jnp.exp(_log_expit(x))
+
+
+@jax.custom_jvp
+def _log_expit(x: Real) -> Real:
+    return jnp.minimum(x, 0.0) - jnp.log1p(jnp.exp(-jnp.abs(x)))
+
+
+@_log_expit.defjvp
+def _log_expit_jvp(primals: tuple[Real], tangents: tuple[Real]) -> Pair:
+    (x,), (dx,) = primals, tangents
+    return _log_expit(x), _expit(-x) * dx
+
+
+@in_floats
+def log_expit(x: Real) -> Real:
+    r"""Log of the logistic function, $-\log(1 + e^{-x})$.
+
+    The value and every derivative keep their relative accuracy in both tails, and at
+    0, where the usual form $\max(x, 0) + \log(1 + e^{-|x|})$ has the derivative of a
+    kink.
+    """
+    return _log_expit(x)
+
+
+@jax.custom_jvp
+def _log1mexp(x: Real) -> Real:
+    is_small = x < 0.6931471805599453
+    near = jnp.log(-jnp.expm1(-jnp.where(is_small, x, 0.5)))
+    far = jnp.log1p(-jnp.exp(-jnp.where(is_small, 1.0, x)))
+    return jnp.where(is_small, near, far)
+
+
+@_log1mexp.defjvp
+def _log1mexp_jvp(primals: tuple[Real], tangents: tuple[Real]) -> Pair:
+    (x,), (dx,) = primals, tangents
+    return _log1mexp(x), dx / jnp.expm1(x)
+
+
+@in_floats
+def log1mexp(x: Real) -> Real:
+    r"""$\log(1 - e^{-x})$ for x > 0; -inf at 0 and NaN below.
+
+    Source: Maechler (2012), Accurately computing log(1 - exp(-|a|)).
+    """
+    return _log1mexp(x)
+
+
+@jax.custom_jvp
+def expm1_minus(x: Real) -> Real:
+    """e^x - 1 - x, which is nonnegative, without cancellation near 0."""
+    is_small = jnp.abs(x) < 0.7
+    safe = jnp.where(is_small, x, 0.0)
+    return jnp.where(
+        is_small, safe * safe * polynomial(EXPM1_MINUS, safe), jnp.expm1(x) - x
+    )
+
+
+@expm1_minus.defjvp
+def _expm1_minus_jvp(primals: tuple[Real], tangents: tuple[Real]) -> Pair:
+    (x,), (dx,) = primals, tangents
+    return expm1_minus(x), jnp.expm1(x) * dx
+
+
+def log1p_minus(x: Real) -> Real:
+    """(x - log(1 + x)) / x^2 for x > -1, which is 1/2 at 0."""
+    is_small = jnp.abs(x) < 0.4
+    near, far = jnp.where(is_small, x, 0.0), jnp.where(is_small, 1.0, x)
+    # log(1 + x) = 2 artanh(r), r = x / (2 + x), |r| < 1/4.
+    r = near / (2.0 + near)
+    tail = polynomial(tuple(1.0 / (2 * k + 3) for k in range(13)), r * r)
+    inside = 1.0 / (2.0 + near) - 2.0 * near / (2.0 + near) ** 3 * tail
+    return jnp.where(is_small, inside, (far - jnp.log1p(far)) / (far * far))
+
+
+@jax.custom_jvp
+def log1p_ratio(x: Real) -> Real:
+    """log(1 + x) / x for x > -1, which is 1 at 0."""
+    is_small = jnp.abs(x) < 1e-4
+    near, far = jnp.where(is_small, x, 0.0), jnp.where(is_small, 1.0, x)
+    series = 1.0 + near * (-1 / 2 + near * (1 / 3 + near * (-1 / 4 + near / 5)))
+    return jnp.where(is_small, series, jnp.log1p(far) / far)
+
+
+@log1p_ratio.defjvp
+def _log1p_ratio_jvp(primals: tuple[Real], tangents: tuple[Real]) -> Pair:
+    (x,), (dx,) = primals, tangents
+    return log1p_ratio(x), (log1p_minus(x) - 1.0 / (1.0 + x)) * dx
+
+
+@jax.custom_jvp
+def _expm1_quotient(x: Real) -> Real:
+    """exp(x) / (exp(exp(x)) - 1), the derivative of log(1 - exp(-exp(x)))."""
+    u = jnp.exp(x)
+    safe = jnp.where((u > 0) & (u < 700.0), u, 1.0)
+    inside = safe / jnp.expm1(safe)
+    return jnp.where(u == 0, 1.0, jnp.where(u < 700.0, inside, 0.0))
+
+
+@_expm1_quotient.defjvp
+def _expm1_quotient_jvp(primals: tuple[Real], tangents: tuple[Real]) -> Pair:
+    (x,), (dx,) = primals, tangents
+    value = _expm1_quotient(x)
+    # At most 700 where the quotient is not zero, and finite where it is.
+    u = jnp.exp(jnp.minimum(x, 7.0))
+    return value, value * (1.0 - value - u) * dx
+
+
+@jax.custom_jvp
+def _log1mexpexp(x: Real) -> Real:
+    u = jnp.exp(x)
+    # log((1 - e^-u) / u) = -u / 2 + u^2 / 24 - ... for small u.
+    small = u < 0.1
+    v = jnp.where(small, u, 0.0)
+    series = polynomial((-1 / 2, 1 / 24, 0.0, -1 / 2880, 0.0, 1 / 181440), v) * v
+    return jnp.where(small, x + series, _log1mexp(jnp.where(small, 1.0, u)))
+
+
+@_log1mexpexp.defjvp
+def _log1mexpexp_jvp(primals: tuple[Real], tangents: tuple[Real]) -> Pair:
+    (x,), (dx,) = primals, tangents
+    return _log1mexpexp(x), _expm1_quotient(x) * dx
+
+
+@in_floats
+def log1mexpexp(x: Real) -> Real:
+    r"""$\log(1 - e^{-e^x})$: the log probability of the complementary log-log link.
+
+    About x for very negative x, where $e^x$ may underflow, and $-e^{-e^x}$ for large
+    x; the first two derivatives keep their accuracy.
+    """
+    return _log1mexpexp(x)
