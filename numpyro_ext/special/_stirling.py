@@ -8,6 +8,7 @@ of large arguments cancel; the same differences in S do not, because S is small.
 import jax
 import jax.numpy as jnp
 
+from . import _stirling_tables as tables
 from ._elementary import Real, log, polynomial
 from ._formats import format_of
 
@@ -117,3 +118,30 @@ def _log_gamma_defect_jvp(primals: tuple[Real], tangents: tuple[Real]) -> Pair:
     tiny = format_of(log_x.dtype).tiny
     x = jnp.maximum(jnp.exp(log_x), tiny)
     return log_gamma_defect(log_x), (0.5 + digamma_error(x)) * tangent
+
+
+# For x >= 1 alone, without a logarithm: (x + 1) S and x^2 P, in (x - 3) / (x + 1).
+FROM_ONE = {
+    "float32": (tables.LOG_GAMMA_32, tables.DIGAMMA_32),
+    "float64": (tables.LOG_GAMMA_64, tables.DIGAMMA_64),
+}
+
+
+@jax.custom_jvp
+def stirling_error_from_one(x: Real) -> Real:
+    """S(x) for x >= 1."""
+    inverse = 1.0 / (x + 1.0)
+    row = FROM_ONE[x.dtype.name][0]
+    return inverse * polynomial(row, 1.0 - 4.0 * inverse)
+
+
+@stirling_error_from_one.defjvp
+def _stirling_error_from_one_jvp(primals: tuple[Real], tangents: tuple[Real]) -> Pair:
+    (x,), (dx,) = primals, tangents
+    return stirling_error_from_one(x), -digamma_error(x) / x * dx
+
+
+def digamma_error_scaled_from_one(x: Real) -> Real:
+    """x^2 P(x) for x >= 1."""
+    row = FROM_ONE[x.dtype.name][1]
+    return polynomial(row, 1.0 - 4.0 / (x + 1.0))
