@@ -5,7 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from ._elementary import Real, log1p, polynomial
+from ._elementary import Real, exp, log1p, polynomial
 from ._formats import format_of
 from ._one_argument import in_floats
 
@@ -16,9 +16,9 @@ EXPM1_MINUS = tuple(1.0 / math.factorial(k) for k in range(2, 16))
 
 @jax.custom_jvp
 def bounded_exp(x: Real) -> Real:
-    """e^x, or the largest such number instead of infinity, so that 0 e^x is 0."""
+    """e^x, or about the largest number instead of infinity, so that 0 e^x is 0."""
     bound = (format_of(x.dtype).bias - 1) * 0.6931
-    return jnp.exp(jnp.minimum(x, bound))
+    return jnp.where(x < -bound, 0.0, exp(x))
 
 
 @bounded_exp.defjvp
@@ -81,9 +81,8 @@ def expm1_minus(x: Real) -> Real:
     """e^x - 1 - x, which is nonnegative, without cancellation near 0."""
     is_small = jnp.abs(x) < 0.7
     safe = jnp.where(is_small, x, 0.0)
-    return jnp.where(
-        is_small, safe * safe * polynomial(EXPM1_MINUS, safe), jnp.expm1(x) - x
-    )
+    near = safe * safe * polynomial(EXPM1_MINUS, safe)
+    return jnp.where(is_small, near, bounded_exp(x) - (1.0 + x))
 
 
 @expm1_minus.defjvp

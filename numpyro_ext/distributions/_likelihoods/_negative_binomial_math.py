@@ -117,7 +117,8 @@ def _log1p_mean(eta: Array, alpha: Array) -> tuple[Array, Array, Array]:
     m = alpha * exp(eta)
     is_small = m <= 1.0
     lesser = jnp.where(is_small, m, 1.0 / jnp.where(is_small, 1.0, m))
-    log_m = jnp.where(is_small, 0.0, eta + jnp.log(jnp.where(is_small, 1.0, alpha)))
+    log_alpha = jnp.log(jnp.maximum(alpha, math.exp(-LARGEST_LOG_SIZE)))
+    log_m = jnp.where(is_small, 0.0, eta + log_alpha)
     return is_small, lesser, log1p(lesser) + log_m
 
 
@@ -159,7 +160,8 @@ def nb2_alpha_score(y: Array, eta: Array, alpha: Array) -> Array:
     _, _, log1p_m = _log1p_mean(eta, alpha)
     is_near = jnp.abs(w) < 0.4
     _, safe = _safe(y)
-    log1p_y = _log1p_large(alpha * y, jnp.log(alpha) + log(safe))
+    log_alpha = jnp.log(jnp.maximum(alpha, math.exp(-LARGEST_LOG_SIZE)))
+    log1p_y = _log1p_large(alpha * y, log_alpha + log(safe))
     safe = jnp.where(is_near, 1.0, alpha)
     near = score * score * log1p_minus_near(jnp.where(is_near, w, 0.0))
     first = jnp.where(is_near, near, (w - log1p_y + log1p_m) / safe / safe)
