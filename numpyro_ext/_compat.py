@@ -99,7 +99,9 @@ class NestedSlices(NamedTuple):
 
     Attributes:
         init: `(positions) -> state` of live points.
-        step: `(key, state) -> (state, info)`, which replaces the worst of them.
+        step: `(key, state) -> (state, info)`, which replaces the worst of them;
+            `info.update_info` holds the indices of the survivors that new points
+            began at, and BlackJAX's information on the slices.
     """
 
     init: Callable[..., Any]
@@ -140,8 +142,38 @@ def nested_slices(
     def init(positions: Any) -> Any:
         return adaptive.init(positions, jax.vmap(make_point), jnp.nan, directions)
 
+    def from_survivors(move: Any, num_moves: int, num_new: int) -> Callable[..., Any]:
+        """As BlackJAX's own strategy, which does not tell where chains began."""
+
+        def update(key: Any, state: Any, contour: Any, **params: Any) -> Any:
+            choice_key, move_key = jax.random.split(key)
+            points = state.particles
+            is_above = points.loglikelihood > contour
+            # On a plateau there are no survivors; any point does as well.
+            is_above = is_above | ~jnp.any(is_above)
+            index = jax.random.choice(
+                choice_key, len(is_above), (num_new,), p=is_above / jnp.sum(is_above)
+            )
+
+            def chain(key: Any, point: Any) -> Any:
+                keys = jax.random.split(key, num_moves)
+                return jax.lax.scan(
+                    lambda point, key: move(key, point, contour, **params), point, keys
+                )
+
+            starts = jax.tree.map(lambda leaf: leaf[index], points)
+            new, info = jax.vmap(chain)(jax.random.split(move_key, num_new), starts)
+            births = jnp.full_like(new.loglikelihood_birth, contour)
+            return new._replace(loglikelihood_birth=births), (index, info)
+
+        return update
+
     step = nss.build_kernel(
-        make_point, num_inner_steps, num_delete, inner_kernel_params=directions
+        make_point,
+        num_inner_steps,
+        num_delete,
+        inner_kernel_params=directions,
+        update_strategy=from_survivors,
     )
     return NestedSlices(init, step)
 

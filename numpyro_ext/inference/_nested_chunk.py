@@ -42,6 +42,8 @@ class NestedChunk(NamedTuple):
 
     Attributes:
         dead: the points that were replaced, in the order of their likelihood.
+        start_rank: of the survivor that each new point began at, how many others lie
+            below it.
         rank: of each new point, how many survivors lie below it.
         num_ties: of each new point, how many survivors are as high.
         num_survivors: of the step of each new point.
@@ -49,6 +51,7 @@ class NestedChunk(NamedTuple):
     """
 
     dead: Points
+    start_rank: Int[Array, " n"]
     rank: Int[Array, " n"]
     num_ties: Int[Array, " n"]
     num_survivors: Int[Array, " n"]
@@ -79,14 +82,21 @@ def run_nested_chunk(
         # New points stand where the dead ones stood.
         _, place = jax.lax.top_k(-before, settings.num_delete)
         new = after.particles.loglikelihood[place]
-        rank = jnp.sum(is_survivor & (before < new[:, None]), axis=1)
+        index, slices = info.update_info
+
+        def count_below(values: Float[Array, " k"]) -> Int[Array, " k"]:
+            return jnp.sum(is_survivor & (before < values[:, None]), axis=1)
+
+        rank = count_below(new)
         num_ties = jnp.sum(is_survivor & (before == new[:, None]), axis=1)
         num_survivors = jnp.full(rank.shape, jnp.sum(is_survivor), rank.dtype)
-        slices = info.update_info
         # Each slice tests both ends of its interval once more than it widens it.
         evaluations = slices.num_expansions + slices.num_shrink + 2
         total = jnp.sum(evaluations)
-        return after, NestedChunk(dead, rank, num_ties, num_survivors, total)
+        start_rank = count_below(before[index])
+        return after, NestedChunk(
+            dead, start_rank, rank, num_ties, num_survivors, total
+        )
 
     keys = jax.random.split(key, settings.num_steps)
     state, chunk = jax.lax.scan(one, state, keys)

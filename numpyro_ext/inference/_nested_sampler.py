@@ -24,7 +24,13 @@ from ._nested_chunk import (
 )
 from ._nuts_chunk import num_coordinates
 from ._population import check_population, check_prior, draw_population, unravel_all
-from ._prior_volume import Weighted, insertion_p_value, num_live, weigh_points
+from ._prior_volume import (
+    Weighted,
+    insertion_p_value,
+    num_live,
+    rank_correlation,
+    weigh_points,
+)
 from ._status import MemberStatus, Status
 from ._stopwatch import timed
 
@@ -35,6 +41,7 @@ MIN_SLICES = 5
 NATS_PER_CHUNK = 0.5
 # A run of right draws gives a smaller p-value once in a million.
 MIN_P_VALUE = 1e-6
+MAX_CORRELATION = 0.3
 
 
 class NestedSampler(AbstractEngine):
@@ -50,8 +57,10 @@ class NestedSampler(AbstractEngine):
     right share of each, as long as each has live points.
 
     The standard error is the standard deviation of the log evidence over simulated
-    prior volumes. It takes the new points for independent draws above their contour;
-    `diagnostics["insertion_p_value"]` tests that.
+    prior volumes. It takes the new points for independent draws above their contour.
+    Two figures in `diagnostics` test that: `correlation`, of the likelihoods of new
+    points with those of the points they began at, by rank; and `insertion_p_value`,
+    of the ranks of new points among the survivors.
 
     Args:
         num_live: live points; the error of the log evidence falls with its root.
@@ -120,7 +129,8 @@ class NestedSampler(AbstractEngine):
             they sum to 1), `log_likelihood`, `log_likelihood_birth` (the contour above
             which the point was drawn, NaN for the first ones) and `log_volume` (of the
             prior, above the point). `diagnostics` has `ess` (Kish's, of the
-            weights), `information` (nats), `insertion_p_value` and `num_evaluations`.
+            weights), `information` (nats), `correlation`, `insertion_p_value` and
+            `num_evaluations`.
 
         Raises:
             InitializationError: if no draw of the prior has a finite log density.
@@ -140,7 +150,7 @@ class NestedSampler(AbstractEngine):
         found = {
             "ess": weighted.ess,
             "information": weighted.information,
-            "insertion_p_value": _test_insertion(random, chunks),
+            **_test_new_points(random, chunks),
         }
         dtype = points.positions.dtype
 
@@ -201,11 +211,13 @@ class NestedSampler(AbstractEngine):
     def _warn(self, fit: Fit) -> None:
         words = []
         p_value = float(fit.diagnostics["insertion_p_value"])
-        if p_value < MIN_P_VALUE:
+        correlation = float(fit.diagnostics["correlation"])
+        if p_value < MIN_P_VALUE or correlation > MAX_CORRELATION:
             words.append(
                 "The new points of nested sampling are not independent draws above "
-                f"their contour (p = {p_value:.1g}), so the evidence is off by more "
-                "than its error. Raise `num_inner_steps`."
+                f"their contour: {correlation:.2f} is their correlation with the "
+                f"points that they began at, p = {p_value:.1g} that of their ranks. "
+                "The evidence is off by more than its error. Raise `num_inner_steps`."
             )
         if fit.status[0].code is Status.MAX_STEPS:
             words.append(
@@ -226,14 +238,19 @@ class Climb(NamedTuple):
     is_finished: bool
 
 
-def _test_insertion(random: np.random.Generator, chunks: list[NestedChunk]) -> float:
+def _test_new_points(
+    random: np.random.Generator, chunks: list[NestedChunk]
+) -> dict[str, float]:
     if not chunks:
-        return 1.0
-    rank, num_ties, num_survivors = (
+        return {"correlation": 0.0, "insertion_p_value": 1.0}
+    start_rank, rank, num_ties, num_survivors = (
         np.concatenate([getattr(chunk, name) for chunk in chunks])
-        for name in ("rank", "num_ties", "num_survivors")
+        for name in ("start_rank", "rank", "num_ties", "num_survivors")
     )
-    return insertion_p_value(random, rank, num_ties, num_survivors)
+    return {
+        "correlation": rank_correlation(start_rank, rank, num_survivors),
+        "insertion_p_value": insertion_p_value(random, rank, num_ties, num_survivors),
+    }
 
 
 def _in_order(points: Points) -> Points:

@@ -94,6 +94,18 @@ def _log_shells(
     return shells
 
 
+def rank_correlation(
+    start_rank: Int[np.ndarray, " n"],
+    rank: Int[np.ndarray, " n"],
+    num_survivors: Int[np.ndarray, " n"],
+) -> float:
+    """Correlates the ranks of new points with those of the points they began at."""
+    pairs = np.stack([start_rank, rank]) / (num_survivors + 1)
+    pairs = pairs - pairs.mean(axis=1, keepdims=True)
+    product = np.mean(pairs[0] * pairs[1])
+    return float(product / max(np.prod(pairs.std(axis=1)), np.finfo(float).tiny))
+
+
 def insertion_p_value(
     random: np.random.Generator,
     rank: Int[np.ndarray, " n"],
