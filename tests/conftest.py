@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import jax
+import jaxtyping
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -44,6 +45,14 @@ def float32() -> Iterator[None]:
     jax.config.update("jax_enable_x64", False)
     yield
     jax.config.update("jax_enable_x64", True)
+
+
+@pytest.fixture
+def as_users_run_it() -> Iterator[None]:
+    """Switches off the checks of annotated types, which only tests have."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import warnings
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
@@ -59,14 +58,6 @@ def weights_of(fit):
 
 def codes(fit):
     return [status.code for status in fit.status]
-
-
-@pytest.fixture
-def as_users_run_it():
-    """Switches off the checks of annotated types, which only tests have."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture
