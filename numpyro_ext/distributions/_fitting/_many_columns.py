@@ -65,7 +65,7 @@ class Rounds(NamedTuple):
     # Log of the factors of the rows that made the candidate's scale.
     pull: Array
     # Which of the starts is tried.
-    index: Array
+    number: Array
 
 
 class Settled(NamedTuple):
@@ -77,7 +77,7 @@ class Settled(NamedTuple):
     sweep: Sweep
     value: Array
     is_settled: Array
-    count: Array
+    num_steps: Array
 
 
 def has_many(settings: Settings, dim: int) -> bool:
@@ -143,7 +143,7 @@ def _body(
         jnp.abs(state.gain),
         jnp.where(is_over, 1, MAX_STEPS),
     )
-    state = state._replace(geo=geo, sweeps=state.sweeps + settled.count)
+    state = state._replace(geo=geo, sweeps=state.sweeps + settled.num_steps)
     rounds = rounds._replace(state=state)
 
     def goes_on(rounds):
@@ -197,14 +197,14 @@ def _settle(
         value = jnp.where(jnp.isnan(sweep.value), -jnp.inf, sweep.value)
         is_better = value > best.value
         gain = value - best.value
-        new = Settled(c, line, geo, sweep, value, gain <= tol, best.count)
+        new = Settled(c, line, geo, sweep, value, gain <= tol, best.num_steps)
         best = jax.tree.map(lambda y, z: jnp.where(is_better, y, z), new, best)
         halvings = jnp.where(is_better, 0, halvings + 1)
         # What is lost by rounding is not worth a shorter step.
         eps = 16.0 * jnp.finfo(value.dtype).eps * (1.0 + jnp.abs(best.value))
         is_spent = (halvings > MAX_HALVINGS) | (~is_better & (gain >= -eps))
         best = best._replace(
-            count=best.count + 1, is_settled=best.is_settled | is_spent
+            num_steps=best.num_steps + 1, is_settled=best.is_settled | is_spent
         )
         radius = jnp.where(
             is_better, jnp.minimum(2.0 * radius, 1.0), jnp.maximum(0.25 * radius, 1e-4)
@@ -224,7 +224,9 @@ def _settle(
         is_small = is_better & (jnp.abs(promise) <= tol)
         best = best._replace(is_settled=best.is_settled | is_small)
         step = jnp.where(is_better, newton, 0.25 * step)
-        is_over = best.is_settled | (best.count >= limit) | ~jnp.isfinite(best.value)
+        is_over = (
+            best.is_settled | (best.num_steps >= limit) | ~jnp.isfinite(best.value)
+        )
         return best, along(best, step), step, radius, halvings, is_over
 
     line = Line(zero, zero, zero)
@@ -268,12 +270,12 @@ def _after_round(
 ) -> Rounds:
     """Judges a round, or a start, and takes the next M step, or start."""
     state, value = rounds.state, settled.value
-    is_screen = rounds.index < len(starts)
+    is_screen = rounds.number < len(starts)
     slack = 64.0 * jnp.finfo(value.dtype).eps * (1.0 + jnp.abs(state.value))
     is_better = (value >= state.value - slack) & jnp.isfinite(value)
     state = _accept(state, settled, is_better)
     line = _choose(is_better, settled.line, rounds.line)
-    is_last = rounds.index + 1 >= len(starts)
+    is_last = rounds.number + 1 >= len(starts)
     more = is_screen & ~is_last
     # A plain M step that lowers the value: by rounding, or a defect.
     is_fall = ~is_screen & ~is_better & ~state.is_jump
@@ -294,7 +296,7 @@ def _after_round(
         gain=gain,
         verdict=verdict,
     )
-    rounds = Rounds(state, line, rounds.pull, rounds.index + 1)
+    rounds = Rounds(state, line, rounds.pull, rounds.number + 1)
     is_plain = ~is_better & ~is_screen
     return lax.switch(
         jnp.where(more, 0, jnp.where(verdict == RUNNING, 1, 2)),
@@ -343,7 +345,7 @@ def _judge(
 
 def _next_start(starts: Array, rounds: Rounds) -> Rounds:
     state = rounds.state
-    candidate = state.candidate._replace(c=starts[rounds.index])
+    candidate = state.candidate._replace(c=starts[rounds.number])
     has_moved = jnp.zeros_like(state.has_moved)
     return rounds._replace(
         state=state._replace(candidate=candidate, has_moved=has_moved)

@@ -160,15 +160,15 @@ def positive_errors(fit: LawFit) -> dict[str, np.ndarray]:
         return {
             k: np.asarray(np.nan) for k, free in zip(names, moves, strict=True) if free
         }
-    n = fit.num_observations
+    n, chosen = fit.num_observations, np.flatnonzero(np.asarray(moves))
     if hasattr(law, "concentration"):
         m, k = float(law.loc), float(law.concentration)
         # Orthogonal: what is fixed does not matter.
-        errors = np.sqrt([m**3 / (k * n), 2.0 * k**2 / n])[moves]
+        errors = np.sqrt(np.asarray([m**3 / (k * n), 2.0 * k**2 / n]))[chosen]
     else:
         information = np.asarray(law.fisher_information) * n
         # (p, a, b) from (p - 1, -a / 2, -b / 2).
-        inverse = np.linalg.inv(information[np.ix_(moves, moves)])
-        errors = np.sqrt(np.diag(inverse)) * np.asarray([1.0, 2.0, 2.0])[moves]
+        inverse = np.linalg.inv(information[np.ix_(chosen, chosen)])
+        errors = np.sqrt(np.diag(inverse)) * np.asarray([1.0, 2.0, 2.0])[chosen]
     free = [name for name, is_free in zip(names, moves, strict=True) if is_free]
     return {k: np.asarray(e) for k, e in zip(free, errors, strict=True)}

@@ -72,6 +72,7 @@ class BernoulliLink(AbstractLikelihood):
 
     def sample(self, key: Array | None, sample_shape: tuple[int, ...] = ()) -> Array:
         """Integers 0 and 1."""
+        assert key is not None
         assert is_prng_key(key)
         shape = sample_shape + self.batch_shape
         return random.bernoulli(key, self.mean, shape).astype(count_dtype())

@@ -109,6 +109,7 @@ class BetaLink(AbstractLikelihood):
 
     def sample(self, key: Array | None, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draws that are differentiable in both parameters."""
+        assert key is not None
         assert is_prng_key(key)
         shape = sample_shape + self.batch_shape
         log_draws = [

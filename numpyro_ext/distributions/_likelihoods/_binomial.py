@@ -105,7 +105,7 @@ class BinomialLink(AbstractLikelihood):
         self.eta, self.total_count = params
         super().__init__(batch_shape, validate_args=validate_args)
 
-    @constraints.dependent_property(is_discrete=True, event_dim=0)
+    @constraints.dependent_property(is_discrete=True, event_dim=0)  # pyright: ignore[reportArgumentType]
     def support(self) -> constraints.Constraint:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Integers from 0 to `total_count`."""
         return constraints.integer_interval(0, self.total_count)
@@ -125,6 +125,7 @@ class BinomialLink(AbstractLikelihood):
 
     def sample(self, key: Array | None, sample_shape: tuple[int, ...] = ()) -> Array:
         """Integers."""
+        assert key is not None
         assert is_prng_key(key)
         shape = sample_shape + self.batch_shape
         p = jnp.exp(self.log_probs()[0])
@@ -134,6 +135,7 @@ class BinomialLink(AbstractLikelihood):
         self, key: Array | None, sample_shape: tuple[int, ...] = ()
     ) -> Array:
         """Integers from 1, by the number of the first trial that succeeds."""
+        assert key is not None
         assert is_prng_key(key)
         shape = sample_shape + self.batch_shape
         one, zero = self.log_probs()

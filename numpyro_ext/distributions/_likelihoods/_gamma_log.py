@@ -79,6 +79,7 @@ class GammaLog(AbstractLikelihood):
 
     def sample(self, key: Array | None, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draws that are differentiable in both parameters."""
+        assert key is not None
         assert is_prng_key(key)
         shape = sample_shape + self.batch_shape
         k = jnp.broadcast_to(1.0 / self.dispersion, shape)

@@ -40,6 +40,7 @@ class Hurdle(AbstractZeroAltered):
         Raises: NotImplementedError, for a base of counts that is none of the
             likelihoods here, of which none knows its positive draws.
         """
+        assert key is not None
         assert is_prng_key(key)
         gate_key, base_key = random.split(key)
         shape = sample_shape + self.batch_shape
@@ -50,6 +51,7 @@ class Hurdle(AbstractZeroAltered):
         self, key: Array | None, sample_shape: tuple[int, ...] = ()
     ) -> Array:
         """Positive draws of the base."""
+        assert key is not None
         assert is_prng_key(key)
         shape = sample_shape + self.batch_shape
         extra = shape[: len(shape) - len(self.base.batch_shape)]

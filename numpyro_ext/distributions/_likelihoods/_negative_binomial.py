@@ -70,6 +70,7 @@ class AbstractNegativeBinomial(AbstractLikelihood):
 
     def sample(self, key: Array | None, sample_shape: tuple[int, ...] = ()) -> Array:
         """Integers; rates beyond the largest integer give about that integer."""
+        assert key is not None
         assert is_prng_key(key)
         return self._draw(key, sample_shape + self.batch_shape, 0.0)
 
@@ -96,6 +97,7 @@ class AbstractNegativeBinomial(AbstractLikelihood):
         a negative binomial law of a smaller size. The logarithmic draw is of Kemp
         (1981), Appl. Statist. 30, 249-253.
         """
+        assert key is not None
         assert is_prng_key(key)
         shape = sample_shape + self.batch_shape
         keys = random.split(key, 4)

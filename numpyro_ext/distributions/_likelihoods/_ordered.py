@@ -68,7 +68,7 @@ class OrderedLink(AbstractLikelihood):
         self.eta, self.cutpoints = eta.astype(dtype), cutpoints.astype(dtype)
         super().__init__(batch_shape, validate_args=validate_args)
 
-    @constraints.dependent_property(is_discrete=True, event_dim=0)
+    @constraints.dependent_property(is_discrete=True, event_dim=0)  # pyright: ignore[reportArgumentType]
     def support(self) -> constraints.Constraint:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Integers from 0 to the number of cutpoints."""
         return constraints.integer_interval(0, self.cutpoints.shape[-1])
@@ -127,6 +127,7 @@ class OrderedLink(AbstractLikelihood):
 
     def sample(self, key: Array | None, sample_shape: tuple[int, ...] = ()) -> Array:
         """Integers from 0."""
+        assert key is not None
         assert is_prng_key(key)
         shape = sample_shape + self.batch_shape
         draws = random.categorical(key, self.log_probs(), shape=shape)

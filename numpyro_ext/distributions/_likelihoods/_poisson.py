@@ -87,6 +87,7 @@ class PoissonLog(AbstractLikelihood):
 
     def sample(self, key: Array | None, sample_shape: tuple[int, ...] = ()) -> Array:
         """Integers; a rate beyond the largest integer gives about that integer."""
+        assert key is not None
         assert is_prng_key(key)
         return draw_poisson(key, self.log_rate, sample_shape + self.batch_shape)
 
@@ -94,6 +95,7 @@ class PoissonLog(AbstractLikelihood):
         self, key: Array | None, sample_shape: tuple[int, ...] = ()
     ) -> Array:
         """Integers from 1, by the time of the first event."""
+        assert key is not None
         assert is_prng_key(key)
         return draw_positive_poisson(
             key, self.log_rate, sample_shape + self.batch_shape

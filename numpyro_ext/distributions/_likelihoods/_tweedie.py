@@ -77,6 +77,7 @@ class TweedieLog(AbstractLikelihood):
 
     def sample(self, key: Array | None, sample_shape: tuple[int, ...] = ()) -> Array:
         """Sums of a Poisson number of gamma variables."""
+        assert key is not None
         assert is_prng_key(key)
         whole = sample_shape + self.batch_shape
         log_rate, shape, log_scale = self._jumps()

@@ -72,7 +72,7 @@ class AbstractZeroAltered(AbstractLikelihood):
         self.base, self.gate_logits = base, gate
         super().__init__(batch_shape, validate_args=validate_args)
 
-    @constraints.dependent_property(event_dim=0)
+    @constraints.dependent_property(event_dim=0)  # pyright: ignore[reportArgumentType]
     def support(self) -> constraints.Constraint:  # pyright: ignore[reportIncompatibleMethodOverride]
         """That of the base, with 0."""
         support: Any = self.base.support

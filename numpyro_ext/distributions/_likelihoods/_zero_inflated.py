@@ -40,6 +40,7 @@ class ZeroInflated(AbstractZeroAltered):
 
     def sample(self, key: Array | None, sample_shape: tuple[int, ...] = ()) -> Array:
         """Zeros, and draws of the base."""
+        assert key is not None
         assert is_prng_key(key)
         gate_key, base_key = random.split(key)
         shape = sample_shape + self.batch_shape
