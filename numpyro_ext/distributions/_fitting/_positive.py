@@ -155,7 +155,7 @@ def positive_errors(fit: LawFit) -> dict[str, np.ndarray]:
     """By the Fisher information; NaN at an edge of the family."""
     law: Any = fit.law
     names = tuple(law.arg_constraints)
-    moves = np.asarray([name not in fit.fix for name in names])
+    moves = np.asarray([name not in fit.fix for name in names], dtype=np.bool_)
     if fit.status != FitStatus.CONVERGED:
         return {
             k: np.asarray(np.nan) for k, free in zip(names, moves, strict=True) if free
