@@ -11,6 +11,8 @@ compiler contracts products and sums into fused operations then changes nothing.
 Source of the algorithms: Dekker (1971), Numer. Math. 18, 224-242.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -96,24 +98,62 @@ def _exp_jvp(primals: tuple[Real], tangents: tuple[Real]) -> Pair:
     return value, value * tangents[0]
 
 
+def significand_and_exponent(x: Real, form: Format) -> Pair:
+    """F in [sqrt(1/2), sqrt(2)] and k with x = 2^k f, for positive normal x."""
+    bits = _to_bits(x, form)
+    f = _significand(bits, form)
+    is_large = f > 1.4142135623730951
+    k = _exponent(bits, form) + jnp.where(is_large, 1.0, 0.0).astype(form.dtype)
+    return jnp.where(is_large, 0.5 * f, f), k
+
+
+def log_significand(f: Real, k: Real, form: Format) -> Real:
+    """Log of 2^k f less the leading part of k log 2."""
+    r = (f - 1.0) / (f + 1.0)
+    square = r * r
+    tail = r * square * polynomial(form.atanh, square)
+    return 2.0 * r + (2.0 * tail + k * form.log2[1])
+
+
 @jax.custom_jvp
 def log(x: Real) -> Real:
     """The logarithm of a positive normal number, to 1 ulp."""
     form = format_of(x.dtype)
-    bits = _to_bits(x, form)
-    f = _significand(bits, form)
-    is_large = f > 1.4142135623730951
-    f = jnp.where(is_large, 0.5 * f, f)
-    k = _exponent(bits, form) + jnp.where(is_large, 1.0, 0.0).astype(form.dtype)
-    r = (f - 1.0) / (f + 1.0)
-    square = r * r
-    tail = r * square * polynomial(form.atanh, square)
-    return k * form.log2[0] + (2.0 * r + (2.0 * tail + k * form.log2[1]))
+    f, k = significand_and_exponent(x, form)
+    return k * form.log2[0] + log_significand(f, k, form)
 
 
 @log.defjvp
 def _log_jvp(primals: tuple[Real], tangents: tuple[Real]) -> Pair:
     return log(*primals), tangents[0] / primals[0]
+
+
+@jax.custom_jvp
+def log1p(x: Real) -> Real:
+    """log(1 + x) to 2 ulp, for 1 + x positive and normal."""
+    u = 1.0 + x
+    # What was lost in the sum.
+    return log(u) + (x - (u - 1.0)) / u
+
+
+@log1p.defjvp
+def _log1p_jvp(primals: tuple[Real], tangents: tuple[Real]) -> Pair:
+    return log1p(*primals), tangents[0] / (1.0 + primals[0])
+
+
+# Of (e^x - 1) / x, by Taylor's series: enough for |x| < 0.35.
+EXPM1 = tuple(1.0 / math.factorial(k) for k in range(1, 14))
+
+
+@jax.custom_jvp
+def expm1(x: Real) -> Real:
+    """e^x - 1 to 4 ulp; saturates instead of reaching infinity."""
+    return jnp.where(jnp.abs(x) < 0.35, x * polynomial(EXPM1, x), exp(x) - 1.0)
+
+
+@expm1.defjvp
+def _expm1_jvp(primals: tuple[Real], tangents: tuple[Real]) -> Pair:
+    return expm1(*primals), exp(*primals) * tangents[0]
 
 
 def hypot_pair(v: Real, z: Real) -> Pair:

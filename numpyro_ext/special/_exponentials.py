@@ -5,7 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from ._elementary import Real, polynomial
+from ._elementary import Real, exp, log1p, polynomial
 from ._formats import format_of
 from ._one_argument import in_floats
 
@@ -16,9 +16,9 @@ EXPM1_MINUS = tuple(1.0 / math.factorial(k) for k in range(2, 16))
 
 @jax.custom_jvp
 def bounded_exp(x: Real) -> Real:
-    """e^x, or the largest such number instead of infinity, so that 0 e^x is 0."""
+    """e^x, or about the largest number instead of infinity, so that 0 e^x is 0."""
     bound = (format_of(x.dtype).bias - 1) * 0.6931
-    return jnp.exp(jnp.minimum(x, bound))
+    return jnp.where(x < -bound, 0.0, exp(x))
 
 
 @bounded_exp.defjvp
@@ -81,9 +81,8 @@ def expm1_minus(x: Real) -> Real:
     """e^x - 1 - x, which is nonnegative, without cancellation near 0."""
     is_small = jnp.abs(x) < 0.7
     safe = jnp.where(is_small, x, 0.0)
-    return jnp.where(
-        is_small, safe * safe * polynomial(EXPM1_MINUS, safe), jnp.expm1(x) - x
-    )
+    near = safe * safe * polynomial(EXPM1_MINUS, safe)
+    return jnp.where(is_small, near, bounded_exp(x) - (1.0 + x))
 
 
 @expm1_minus.defjvp
@@ -92,24 +91,28 @@ def _expm1_minus_jvp(primals: tuple[Real], tangents: tuple[Real]) -> Pair:
     return expm1_minus(x), jnp.expm1(x) * dx
 
 
+def log1p_minus_near(x: Real) -> Real:
+    """(x - log(1 + x)) / x^2 for |x| < 0.4, which is 1/2 at 0."""
+    # log(1 + x) = 2 artanh(r), r = x / (2 + x), |r| <= 1/4.
+    inverse = 1.0 / (2.0 + x)
+    r = x * inverse
+    tail = polynomial(tuple(2.0 / (2 * k + 3) for k in range(12)), r * r)
+    return inverse * (1.0 - r * inverse * tail)
+
+
 def log1p_minus(x: Real) -> Real:
     """(x - log(1 + x)) / x^2 for x > -1, which is 1/2 at 0."""
     is_small = jnp.abs(x) < 0.4
     near, far = jnp.where(is_small, x, 0.0), jnp.where(is_small, 1.0, x)
-    # log(1 + x) = 2 artanh(r), r = x / (2 + x), |r| < 1/4.
-    r = near / (2.0 + near)
-    tail = polynomial(tuple(1.0 / (2 * k + 3) for k in range(13)), r * r)
-    inside = 1.0 / (2.0 + near) - 2.0 * near / (2.0 + near) ** 3 * tail
-    return jnp.where(is_small, inside, (far - jnp.log1p(far)) / (far * far))
+    far_value = (far - jnp.log1p(far)) / (far * far)
+    return jnp.where(is_small, log1p_minus_near(near), far_value)
 
 
 @jax.custom_jvp
 def log1p_ratio(x: Real) -> Real:
     """log(1 + x) / x for x > -1, which is 1 at 0."""
-    is_small = jnp.abs(x) < 1e-4
-    near, far = jnp.where(is_small, x, 0.0), jnp.where(is_small, 1.0, x)
-    series = 1.0 + near * (-1 / 2 + near * (1 / 3 + near * (-1 / 4 + near / 5)))
-    return jnp.where(is_small, series, jnp.log1p(far) / far)
+    is_zero = x == 0
+    return jnp.where(is_zero, 1.0, log1p(x) / jnp.where(is_zero, 1.0, x))
 
 
 @log1p_ratio.defjvp

@@ -3,64 +3,54 @@
 log Gamma(x + 1) = (x + 1/2) log x - x + log(2 pi) / 2 + S(x) and
 digamma(x) = log x - 1 / (2 x) - P(x), with S' = -P. Differences of log gamma functions
 of large arguments cancel; the same differences in S do not, because S is small.
+
+From 1 on, (x + 1) S and x^2 P are polynomials in (x - 3) / (x + 1); below, they follow
+from x + 1 by the recurrences of the two functions.
 """
 
 import jax
 import jax.numpy as jnp
 
-from ._elementary import Real, log, polynomial
+from . import _stirling_tables as tables
+from ._elementary import Mask, Real, exp, log, polynomial
 from ._formats import format_of
 
 Pair = tuple[Real, Real]
 
-# Bernoulli numbers over k (k - 1), and over k: coefficients in 1 / x^2.
-# fmt: off
-LOG_GAMMA = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156,
-             -3617 / 122400)
-DIGAMMA = (1 / 12, -1 / 120, 1 / 252, -1 / 240, 1 / 132, -691 / 32760, 1 / 12,
-           -3617 / 8160)
-# fmt: on
-# Arguments below it are raised by as much: enough for the format's digits.
-SHIFT = {"float32": 3, "float64": 8}
+LOG_GAMMA = {"float32": tables.LOG_GAMMA_32, "float64": tables.LOG_GAMMA_64}
+DIGAMMA = {"float32": tables.DIGAMMA_32, "float64": tables.DIGAMMA_64}
 
 
-def _shifted(x: Real) -> tuple[Real, Real, Real]:
-    """Whether x is small; the inverse of x, or of x shifted; and its square."""
-    shift = SHIFT[x.dtype.name]
-    is_small = x < shift
-    inverse = 1.0 / (x + jnp.where(is_small, shift, 0).astype(x.dtype))
-    return is_small, inverse, inverse * inverse
+@jax.custom_jvp
+def stirling_error_from_one(x: Real) -> Real:
+    """S(x) for x >= 1, to 1e-16, without a logarithm."""
+    inverse = 1.0 / (x + 1.0)
+    return inverse * polynomial(LOG_GAMMA[x.dtype.name], 1.0 - 4.0 * inverse)
 
 
-def _near(x: Real) -> Real:
-    return jnp.minimum(x, SHIFT[x.dtype.name])
+@stirling_error_from_one.defjvp
+def _stirling_error_from_one_jvp(primals: tuple[Real], tangents: tuple[Real]) -> Pair:
+    (x,), (dx,) = primals, tangents
+    return stirling_error_from_one(x), -digamma_error(x) / x * dx
 
 
-def _product(x: Real) -> tuple[Real, Real]:
-    """(x + 1) ... (x + shift - 1) and its derivative."""
-    product, slope = x + 1.0, jnp.ones_like(x)
-    for k in range(2, SHIFT[x.dtype.name]):
-        slope = slope * (x + k) + product
-        product = product * (x + k)
-    return product, slope
+def digamma_error_scaled_from_one(x: Real) -> Real:
+    """x^2 P(x) for x >= 1, which is near 1/12."""
+    return polynomial(DIGAMMA[x.dtype.name], 1.0 - 4.0 / (x + 1.0))
 
 
-def _small_part(x: Real) -> Real:
-    """(x + s + 1/2) log(x + s) - s - log((x + 1) ... (x + s)) for the shift s."""
-    shift = SHIFT[x.dtype.name]
-    return (x + (shift - 0.5)) * log(x + shift) - shift - log(_product(x)[0])
+def _raised(x: Real) -> tuple[Mask, Real, Real]:
+    """Whether x < 1; x + 1 there, and x elsewhere; and x there, or 1."""
+    is_small = x < 1.0
+    return is_small, jnp.where(is_small, x + 1.0, x), jnp.minimum(x, 1.0)
 
 
 @jax.custom_jvp
 def stirling_error(x: Real) -> Real:
-    """S(x), to 1e-14 absolute; x normal and positive."""
-    tiny = format_of(x.dtype).tiny
-    x = jnp.maximum(x, tiny)
-    is_small, inverse, square = _shifted(x)
-    series = inverse * polynomial(LOG_GAMMA, square)
-    near = _near(x)
-    small = _small_part(near) - (near + 0.5) * log(near)
-    return series + jnp.where(is_small, small, 0.0)
+    """S(x), to 1e-15; x normal and positive."""
+    is_small, raised, near = _raised(x)
+    small = (near + 0.5) * (log(near + 1.0) - log(near)) - 1.0
+    return stirling_error_from_one(raised) + jnp.where(is_small, small, 0.0)
 
 
 @stirling_error.defjvp
@@ -69,30 +59,25 @@ def _stirling_error_jvp(primals: tuple[Real], tangents: tuple[Real]) -> Pair:
     return stirling_error(x), -digamma_error(x) / x * dx
 
 
-def _digamma_small(x: Real) -> Real:
-    """P(x) - P(x + s) - 1 / (2 x) for the shift s."""
-    shift = SHIFT[x.dtype.name]
-    product, slope = _product(x)
-    raised = x + shift
-    return log(x) - log(raised) + 0.5 / raised + slope / product
+def _digamma_step(x: Real) -> Real:
+    """P(x) - 1 / (2 x) for x <= 1."""
+    above = x + 1.0
+    rest = digamma_error_scaled_from_one(above) / (above * above)
+    return log(x) - log(above) + 0.5 / above + rest
 
 
 def digamma_error(x: Real) -> Real:
     """X P(x), which falls from 1/2 at 0 like 1 / (12 x); x normal and positive."""
-    is_small, inverse, square = _shifted(x)
-    series = polynomial(DIGAMMA, square)
-    near = _near(x)
-    small = 0.5 + near * (_digamma_small(near) + square * series)
-    return jnp.where(is_small, small, inverse * series)
+    is_small, raised, near = _raised(x)
+    large = digamma_error_scaled_from_one(raised) / raised
+    return jnp.where(is_small, 0.5 + near * _digamma_step(near), large)
 
 
 def digamma_error_scaled(x: Real) -> Real:
     """x^2 P(x), which rises like x / 2 from 0 to 1/12."""
-    is_small, _, square = _shifted(x)
-    series = polynomial(DIGAMMA, square)
-    near = _near(x)
-    small = near * (0.5 + near * (_digamma_small(near) + square * series))
-    return jnp.where(is_small, small, series)
+    is_small, raised, near = _raised(x)
+    small = near * (0.5 + near * _digamma_step(near))
+    return jnp.where(is_small, small, digamma_error_scaled_from_one(raised))
 
 
 @jax.custom_jvp
@@ -102,18 +87,16 @@ def log_gamma_defect(log_x: Real) -> Real:
     log Gamma(x) is x log x - x + log(2 pi) / 2 - Q. Where x underflows, Q is finite:
     about log x + log(2 pi) / 2.
     """
-    tiny = format_of(log_x.dtype).tiny
-    x = jnp.maximum(jnp.exp(log_x), tiny)
-    is_small, inverse, square = _shifted(x)
-    series = inverse * polynomial(LOG_GAMMA, square)
-    near = _near(x)
-    small = (near + 1.0) * log_x - _small_part(near)
-    return jnp.where(is_small, small, 0.5 * log_x) - series
+    is_small, raised, near = _raised(_positive(log_x))
+    small = (near + 1.0) * log_x - (near + 0.5) * log(near + 1.0) + 1.0
+    return jnp.where(is_small, small, 0.5 * log_x) - stirling_error_from_one(raised)
+
+
+def _positive(log_x: Real) -> Real:
+    return jnp.maximum(exp(log_x), format_of(log_x.dtype).tiny)
 
 
 @log_gamma_defect.defjvp
 def _log_gamma_defect_jvp(primals: tuple[Real], tangents: tuple[Real]) -> Pair:
     (log_x,), (tangent,) = primals, tangents
-    tiny = format_of(log_x.dtype).tiny
-    x = jnp.maximum(jnp.exp(log_x), tiny)
-    return log_gamma_defect(log_x), (0.5 + digamma_error(x)) * tangent
+    return log_gamma_defect(log_x), (0.5 + digamma_error(_positive(log_x))) * tangent

@@ -13,13 +13,13 @@ from numpyro.distributions.util import validate_sample
 from numpyro.util import is_prng_key
 
 from ...special._exponentials import expm1_minus, log1mexp
+from ...special._log_gap import log_gap, residual
 from ...special._one_argument import weighted_tangents
-from ...special._stirling import stirling_error
+from ...special._stirling import stirling_error_from_one
 from .._law import promote
 from ._base import AbstractLikelihood, is_between, outside, step_cdf
 from ._counts import count_dtype
 from ._links import log_probs_of
-from ._log_gap import log_gap, residual
 
 LOG_2PI = math.log(2.0 * math.pi)
 
@@ -39,7 +39,11 @@ def binomial_log_prob(y: Array, n: Array, one: Array, zero: Array) -> Array:
     first = -log_gap(hits, one + log_total)
     second = -log_gap(misses, zero + log_total)
     deviance = hits * expm1_minus(first) + misses * expm1_minus(second)
-    rest = stirling_error(total) - stirling_error(hits) - stirling_error(misses)
+    rest = (
+        stirling_error_from_one(total)
+        - stirling_error_from_one(hits)
+        - stirling_error_from_one(misses)
+    )
     spread = 0.5 * (LOG_2PI + jnp.log(hits) + jnp.log(misses) - log_total)
     return jnp.where(is_edge, y * one + (n - y) * zero, rest - spread - deviance)
 
@@ -105,6 +109,11 @@ class BinomialLink(AbstractLikelihood):
     def support(self) -> constraints.Constraint:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Integers from 0 to `total_count`."""
         return constraints.integer_interval(0, self.total_count)
+
+    def _validate_sample(self, value: ArrayLike) -> ArrayLike:
+        # NumPyro's interval compares a NumPy value by NumPy, which no traced total
+        # allows.
+        return super()._validate_sample(jnp.asarray(value))
 
     def log_probs(self) -> tuple[Array, Array]:
         """(log p, log(1 - p))."""

@@ -11,10 +11,10 @@ from numpyro.distributions.util import validate_sample
 from numpyro.util import is_prng_key
 
 from ...special._exponentials import expm1_minus
+from ...special._log_gap import log_gap
 from ...special._stirling import log_gamma_defect
 from .._law import promote
 from ._base import AbstractLikelihood, outside, step_cdf
-from ._log_gap import log_gap
 
 LOG_2PI = math.log(2.0 * math.pi)
 

@@ -8,10 +8,10 @@ from jax.typing import ArrayLike
 from numpyro.distributions import constraints
 from numpyro.distributions.util import validate_sample
 
+from ...special._log_gap import log_gap
 from .._generalized_inverse_gaussian import InverseGaussian
 from .._law import promote
 from ._base import AbstractLikelihood, outside
-from ._log_gap import log_gap
 
 LOG_2PI = math.log(2.0 * math.pi)
 

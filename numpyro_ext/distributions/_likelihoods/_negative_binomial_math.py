@@ -19,16 +19,17 @@ import jax.numpy as jnp
 from jax import Array
 from jax.scipy.special import digamma
 
-from ...special._elementary import exp, log
-from ...special._exponentials import log1p_minus, log1p_ratio
+from ...special._elementary import exp, expm1, log, log1p
+from ...special._exponentials import log1p_minus, log1p_minus_near, log1p_ratio
+from ...special._log_gap import log_gap, ratio, relative_residual, residual
 from ...special._one_argument import weighted_tangents
 from ...special._stirling import (
     digamma_error,
     digamma_error_scaled,
+    digamma_error_scaled_from_one,
     log_gamma_defect,
-    stirling_error,
+    stirling_error_from_one,
 )
-from ._log_gap import log_gap, ratio, relative_residual, residual
 
 LOG_2PI = math.log(2.0 * math.pi)
 # The log of a size beyond which the law is Poisson's, in either format.
@@ -40,52 +41,64 @@ def _log1p_large(x: Array, log_x: Array) -> Array:
     """log(1 + x) for x >= 0, by log x where x may overflow."""
     is_small = x <= 1.0
     lesser = jnp.where(is_small, x, 1.0 / jnp.where(is_small, 1.0, x))
-    return jnp.log1p(lesser) + jnp.where(is_small, 0.0, log_x)
+    return log1p(lesser) + jnp.where(is_small, 0.0, log_x)
 
 
 def _log_prob(
     y: Array,
-    t: Array,
+    eta: Array,
     alpha_y: Array,
     log_alpha_y: Array,
+    m: Array,
     log_m: Array,
     log_size: Array,
 ) -> Array:
-    """The log probability of y > 0, by what is exact in each parametrization.
+    """The log probability of y >= 0, by what is exact in each parametrization.
 
     Args:
         y: The count.
-        t: log(mu / y).
-        alpha_y: y / r, which may overflow.
+        eta: log mu.
+        alpha_y: y / r, which may overflow; of y = 1 for y = 0, as its log.
         log_alpha_y: Its log.
-        log_m: log(mu / r).
+        m: mu / r.
+        log_m: Its log.
         log_size: log r.
     """
+    is_zero, safe = _safe(y)
+    t = -log_gap(safe, eta)
     size = exp(log_size)
-    total = y + size
-    log1p_alpha_y = _log1p_large(alpha_y, log_alpha_y)
+    total = safe + size
     # Of the two forms of D, that whose kappa is at most 1/2.
     is_small = alpha_y <= 1.0
+    lesser = jnp.where(is_small, alpha_y, 1.0 / alpha_y)
+    log1p_lesser = log1p(lesser)
+    kappa = lesser / (1.0 + lesser)
     t = jnp.where(is_small, t, -t)
-    weight = jnp.where(is_small, y, size)
-    kappa = jnp.where(is_small, alpha_y, 1.0) / (1.0 + alpha_y)
-    is_near = jnp.abs(t) < 0.3
-    x = jnp.expm1(jnp.where(is_near, t, 0.0))
-    near = weight * x * x * (log1p_minus(x) - kappa * log1p_minus(kappa * x))
+    weight = jnp.where(is_small, safe, size)
     # Where exp(t) may overflow, or kappa underflow, their product by its logarithm.
-    log_product = jnp.where(is_small, log_m - log1p_alpha_y, -log_m)
-    beyond = jnp.log1p(1.0 / jnp.where(is_small, 1.0, alpha_y))
-    log_product = log_product - jnp.where(is_small, 0.0, beyond)
+    log_product = jnp.where(is_small, log_m, -log_m) - log1p_lesser
+    log_product = jnp.where(is_zero, log_m, log_product)
     is_huge, is_over = log_product > 40.0, t > 80.0
-    x = jnp.expm1(jnp.where(is_huge, 0.0, t))
+    x = expm1(t)
     product = jnp.where(is_over, exp(jnp.minimum(log_product, 50.0)), kappa * x)
+    product = jnp.where(is_zero, m, product)
     linear = jnp.where(is_over & ~is_small, total * product, weight * x)
-    far = jnp.where(is_huge, total * log_product, linear * log1p_ratio(product))
-    half_deviance = jnp.where(is_near, near, far - weight * t)
-    rest = stirling_error(total) - stirling_error(y) - 0.5 * (LOG_2PI + log(y))
+    linear = jnp.where(is_zero, exp(eta), linear)
+    # log p(0) is -log(1 + m) / alpha, of the same form.
+    far = jnp.where(
+        is_huge,
+        jnp.where(is_zero, size, total) * log_product,
+        linear * log1p_ratio(jnp.where(is_huge, 1.0, product)),
+    )
+    near = log1p_minus_near(x) - kappa * log1p_minus_near(kappa * x)
+    near = weight * (x * x) * near
+    half_deviance = jnp.where(jnp.abs(t) < 0.3, near, far - weight * t)
+    rest = stirling_error_from_one(total) - stirling_error_from_one(safe)
+    rest = rest - 0.5 * (LOG_2PI + log(safe))
     # S(r) and log(1 + alpha y) have one finite sum where r underflows.
-    log_total = log_size + log1p_alpha_y
-    return rest + log_gamma_defect(log_size) - 0.5 * log_total - half_deviance
+    log_total = log_size + log1p_lesser + jnp.where(is_small, 0.0, log_alpha_y)
+    rest = rest + log_gamma_defect(log_size) - 0.5 * log_total
+    return jnp.where(is_zero, -far, rest - half_deviance)
 
 
 def _log_size(log_mean: Array, log_alpha: Array) -> Array:
@@ -104,24 +117,20 @@ def _log1p_mean(eta: Array, alpha: Array) -> tuple[Array, Array, Array]:
     m = alpha * exp(eta)
     is_small = m <= 1.0
     lesser = jnp.where(is_small, m, 1.0 / jnp.where(is_small, 1.0, m))
-    log_m = jnp.where(is_small, 0.0, eta + jnp.log(jnp.where(is_small, 1.0, alpha)))
-    return is_small, lesser, jnp.log1p(lesser) + log_m
+    log_alpha = jnp.log(jnp.maximum(alpha, math.exp(-LARGEST_LOG_SIZE)))
+    log_m = jnp.where(is_small, 0.0, eta + log_alpha)
+    return is_small, lesser, log1p(lesser) + log_m
 
 
 @jax.custom_jvp
 def nb2_log_prob(y: Array, eta: Array, alpha: Array) -> Array:
     """Log p(y) for variance mu + alpha mu^2; y >= 0, alpha >= 0."""
-    is_zero, safe = _safe(y)
+    _, safe = _safe(y)
     log_alpha = jnp.log(alpha)
-    at = _log_prob(
-        safe,
-        -log_gap(safe, eta),
-        alpha * safe,
-        log_alpha + log(safe),
-        log_alpha + eta,
-        jnp.minimum(-log_alpha, LARGEST_LOG_SIZE),
-    )
-    return jnp.where(is_zero, nb2_log_prob_zero(eta, alpha), at)
+    log_alpha_y = log_alpha + log(safe)
+    m, log_m = alpha * exp(eta), log_alpha + eta
+    log_size = jnp.minimum(-log_alpha, LARGEST_LOG_SIZE)
+    return _log_prob(y, eta, alpha * safe, log_alpha_y, m, log_m, log_size)
 
 
 def nb2_log_prob_zero(eta: Array, alpha: Array) -> Array:
@@ -150,14 +159,32 @@ def nb2_alpha_score(y: Array, eta: Array, alpha: Array) -> Array:
     w = alpha * score
     _, _, log1p_m = _log1p_mean(eta, alpha)
     is_near = jnp.abs(w) < 0.4
-    gap = w - jnp.log1p(alpha * y) + log1p_m
+    _, safe = _safe(y)
+    log_alpha = jnp.log(jnp.maximum(alpha, math.exp(-LARGEST_LOG_SIZE)))
+    log1p_y = _log1p_large(alpha * y, log_alpha + log(safe))
     safe = jnp.where(is_near, 1.0, alpha)
-    near = score * score * log1p_minus(jnp.where(is_near, w, 0.0))
-    first = jnp.where(is_near, near, gap / safe / safe)
-    size = 1.0 / jnp.maximum(alpha, math.exp(-LARGEST_LOG_SIZE))
+    near = score * score * log1p_minus_near(jnp.where(is_near, w, 0.0))
+    first = jnp.where(is_near, near, (w - log1p_y + log1p_m) / safe / safe)
     share = 1.0 / (1.0 + alpha * y)
-    second = share * share * digamma_error_scaled(y + size)
-    return first - 0.5 * y * share + (second - digamma_error_scaled(size))
+    size = 1.0 / jnp.maximum(alpha, math.exp(-LARGEST_LOG_SIZE))
+    return first - 0.5 * y * share + _size_shift(y, share, size)
+
+
+@jax.custom_jvp
+def _size_shift(y: Array, share: Array, size: Array) -> Array:
+    """(r / n)^2 T(n) - T(r), with T(x) = x^2 P(x), n = y + r and `share` = r / n."""
+    is_zero, safe = _safe(y)
+    shifted = share * share * digamma_error_scaled_from_one(safe + size)
+    return jnp.where(is_zero, 0.0, shifted - digamma_error_scaled(size))
+
+
+@_size_shift.defjvp
+def _size_shift_jvp(primals: Args, tangents: Args) -> tuple[Array, Array]:
+    def general(y: Array, share: Array, size: Array) -> Array:
+        shifted = share * share * digamma_error_scaled(y + size)
+        return shifted - digamma_error_scaled(size)
+
+    return _size_shift(*primals), jax.jvp(general, primals, tangents)[1]
 
 
 def _count_derivative(y: Array, eta: Array, total: Array, logs: Array) -> Array:
@@ -171,7 +198,7 @@ def _nb2_jvp(primals: Args, tangents: tuple[Any, Any, Any]) -> tuple[Array, Arra
 
     def by_count() -> Array:
         size = 1.0 / jnp.maximum(alpha, math.exp(-LARGEST_LOG_SIZE))
-        logs = jnp.log1p(alpha * y) - _log1p_mean(eta, alpha)[2]
+        logs = log1p(alpha * y) - _log1p_mean(eta, alpha)[2]
         return _count_derivative(y, eta, y + size, logs)
 
     return value, weighted_tangents(
@@ -188,13 +215,11 @@ nb2_log_prob.defjvp(_nb2_jvp, symbolic_zeros=True)
 @jax.custom_jvp
 def nb1_log_prob(y: Array, eta: Array, alpha: Array) -> Array:
     """Log p(y) for variance mu (1 + alpha); y >= 0, alpha >= 0."""
-    is_zero, safe = _safe(y)
-    t = -log_gap(safe, eta)
-    log_alpha = jnp.log(alpha)
-    alpha_y = alpha * exp(-t)
+    _, safe = _safe(y)
+    gap, log_alpha = log_gap(safe, eta), jnp.log(alpha)
+    alpha_y, log_alpha_y = alpha * exp(gap), log_alpha + gap
     log_size = _log_size(eta, log_alpha)
-    at = _log_prob(safe, t, alpha_y, log_alpha - t, log_alpha, log_size)
-    return jnp.where(is_zero, nb1_log_prob_zero(eta, alpha), at)
+    return _log_prob(y, eta, alpha_y, log_alpha_y, alpha, log_alpha, log_size)
 
 
 def nb1_log_prob_zero(eta: Array, alpha: Array) -> Array:
@@ -212,7 +237,7 @@ def _nb1_parts(y: Array, eta: Array, alpha: Array) -> tuple[Array, ...]:
     log_alpha_y = jnp.log(alpha) + log_gap(safe, eta)
     is_near = jnp.abs(b) < 0.4
     near = excess * log1p_ratio(jnp.where(is_near, b, 0.0))
-    far = size * (_log1p_large(alpha_y, log_alpha_y) - jnp.log1p(alpha))
+    far = size * (_log1p_large(alpha_y, log_alpha_y) - log1p(alpha))
     return size, alpha_y, b, excess, jnp.where(is_near, near, far)
 
 
@@ -237,9 +262,9 @@ def nb1_alpha_score(y: Array, eta: Array, alpha: Array) -> Array:
     large_slope = large_slope / jnp.where(is_large, alpha, 1.0)
     at_zero = mean * jnp.where(is_large, large_slope, small_slope)
     is_few = (y == 1) | ((size < 1.0) & (y > 0))
-    safe = jnp.where(is_few, alpha, 1.0)
+    safe = jnp.where(is_few & (alpha > 0), alpha, 1.0)
     next_size = 1.0 + size
-    rise = jnp.log(total / next_size) + (0.5 + digamma_error(next_size)) / next_size
+    rise = log(total / next_size) + (0.5 + digamma_error(next_size)) / next_size
     rise = rise - (0.5 + digamma_error(total)) / total
     few = at_zero - y / (1.0 + alpha) + ((y - 1.0) - size * rise) / safe
     # Otherwise all of it at once, by what is left of digamma.
@@ -249,7 +274,7 @@ def nb1_alpha_score(y: Array, eta: Array, alpha: Array) -> Array:
     share = 1.0 / (1.0 + alpha_y)
     shift = digamma_error_scaled(size) - share * share * digamma_error_scaled(total)
     many = jnp.where(is_near, near, far) - 0.5 * y / (mean + alpha * y) - shift / mean
-    return jnp.where(is_few, few, jnp.where(y == 0, at_zero, many))
+    return jnp.where(is_few, few, many)
 
 
 def _nb1_jvp(primals: Args, tangents: tuple[Any, Any, Any]) -> tuple[Array, Array]:
@@ -260,7 +285,7 @@ def _nb1_jvp(primals: Args, tangents: tuple[Any, Any, Any]) -> tuple[Array, Arra
         _, safe = _safe(y)
         size = exp(_log_size(eta, jnp.log(alpha)))
         log_alpha_y = jnp.log(alpha) + log_gap(safe, eta)
-        logs = _log1p_large(alpha * ratio(y, eta), log_alpha_y) - jnp.log1p(alpha)
+        logs = _log1p_large(alpha * ratio(y, eta), log_alpha_y) - log1p(alpha)
         return _count_derivative(y, eta, y + size, logs)
 
     return value, weighted_tangents(

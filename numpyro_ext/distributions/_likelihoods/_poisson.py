@@ -12,12 +12,12 @@ from numpyro.distributions.util import validate_sample
 from numpyro.util import is_prng_key
 
 from ...special._exponentials import bounded_exp, expm1_minus, log1mexpexp
+from ...special._log_gap import log_gap, residual
 from ...special._one_argument import weighted_tangents
-from ...special._stirling import stirling_error
+from ...special._stirling import stirling_error_from_one
 from .._law import promote
 from ._base import AbstractLikelihood, outside, step_cdf
 from ._counts import draw_poisson, draw_positive_poisson
-from ._log_gap import log_gap, residual
 
 LOG_2PI = math.log(2.0 * math.pi)
 
@@ -37,7 +37,7 @@ def poisson_log_prob(y: Array, log_rate: Array) -> Array:
     near = safe * expm1_minus(jnp.where(is_near, gap, 0.0))
     far = bounded_exp(log_rate) - safe - safe * gap
     deviance = jnp.where(is_near, near, far)
-    rest = stirling_error(safe) + 0.5 * (LOG_2PI + jnp.log(safe))
+    rest = stirling_error_from_one(safe) + 0.5 * (LOG_2PI + jnp.log(safe))
     return jnp.where(is_zero, -bounded_exp(log_rate), -deviance - rest)
 
 

@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from ...special._elementary import polynomial
+from ...special._elementary import log, polynomial
 from ...special._exponentials import EXPM1_MINUS, bounded_exp
+from ...special._log_gap import residual
 from ...special._one_argument import weighted_tangents
-from ...special._stirling import digamma_error, stirling_error
-from ._log_gap import residual
+from ...special._stirling import digamma_error, stirling_error, stirling_error_from_one
 
 LOG_2PI = math.log(2.0 * math.pi)
 Args = tuple[Array, Array, Array, Array]
@@ -69,12 +69,12 @@ def _terms(y: Array, eta: Array, dispersion: Array, power: Array) -> tuple[Array
     centre = jnp.broadcast_to(centre, whole)
     width = jnp.sqrt(centre / (1.0 + a))
     j, distance = lax.stop_gradient(nodes(centre, jnp.broadcast_to(width, whole)))
-    log_j = jnp.log(j)
+    log_j = log(j)
     jump_gap, gap = log_rate - log_j, (log_y - log_scale - jnp.log(a)) - log_j
     deviance = _deviance(j, bounded_exp(log_rate), jump_gap) + _deviance(
         j * a, bounded_exp(log_y - log_scale), gap
     )
-    rest = stirling_error(j) + stirling_error(j * a)
+    rest = stirling_error_from_one(j) + stirling_error(j * a)
     log_terms = 0.5 * jnp.log(a) - LOG_2PI - log_y - deviance - rest
     return j, gap, log_terms, distance
 

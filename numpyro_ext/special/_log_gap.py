@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ...special._elementary import log_ratio_pair
-from ...special._exponentials import bounded_exp
-from ...special._formats import format_of
+from ._elementary import expm1, log_significand, significand_and_exponent
+from ._exponentials import bounded_exp
+from ._formats import format_of
 
 Pair = tuple[Array, Array]
 
@@ -18,12 +18,10 @@ def log_gap(y: Array, eta: Array) -> Array:
     Where a law is narrow its log density multiplies this difference by a large number,
     and half an ulp of log y would be seen.
     """
-    dtype = jnp.result_type(y, eta)
-    tiny = format_of(dtype).tiny
-    safe = jnp.maximum(y.astype(dtype), tiny)
-    zero = jnp.zeros_like(safe)
-    high, low = log_ratio_pair((safe, zero), jnp.ones_like(safe))
-    return (high - eta) + low
+    form = format_of(y.dtype)
+    f, k = significand_and_exponent(jnp.maximum(y, form.tiny), form)
+    # The product with k is exact, and so is the difference where it cancels.
+    return (k * form.log2[0] - eta) + log_significand(f, k, form)
 
 
 @log_gap.defjvp
@@ -39,7 +37,7 @@ def residual(y: Array, eta: Array) -> Array:
     safe = jnp.where(is_zero, 1.0, y)
     gap = -log_gap(safe, eta)
     is_near = jnp.abs(gap) < 1.0
-    near = -safe * jnp.expm1(jnp.where(is_near, gap, 0.0))
+    near = -safe * expm1(jnp.where(is_near, gap, 0.0))
     return jnp.where(is_near & ~is_zero, near, y - bounded_exp(eta))
 
 
@@ -70,7 +68,7 @@ def relative_residual(y: Array, eta: Array) -> Array:
     """The relative difference y exp(-eta) - 1, for y >= 0."""
     is_zero = y == 0
     gap = log_gap(jnp.where(is_zero, 1.0, y), eta)
-    return jnp.where(is_zero, -1.0, jnp.expm1(gap))
+    return jnp.where(is_zero, -1.0, expm1(gap))
 
 
 @relative_residual.defjvp
