@@ -2,7 +2,7 @@
 
 import dataclasses
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -39,7 +39,7 @@ def fit(
     freq_weights: ArrayLike | None = None,
     var_weights: ArrayLike | None = None,
     l2: ArrayLike | None = None,
-    dispersion: Literal["auto", "ml", "pearson", "deviance"] | float = "auto",
+    dispersion: str | float = "auto",
     init: Params | FittedGLM | None = None,
     solver: Newton | None = None,
     fitter: Newton | None = None,

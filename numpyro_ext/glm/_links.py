@@ -32,10 +32,12 @@ class AbstractLink(eqx.Module):
     """A smooth, monotone function from the mean mu to the linear predictor eta.
 
     Links have no arrays: they are hashable, and equal when their settings are.
-    `domain` is the set of eta that are the link of some mean.
+    `domain` is the set of eta that are the link of some mean, and `name` what
+    `get_link` calls the link.
     """
 
     domain: ClassVar[Any] = constraints.real
+    name: ClassVar[str] = ""
 
     @abc.abstractmethod
     def __call__(self, mu: ArrayLike) -> Array:
@@ -78,6 +80,8 @@ class AbstractProbabilityLink(AbstractLink):
 class Identity(AbstractLink):
     """eta = mu."""
 
+    name: ClassVar[str] = "identity"
+
     def __call__(self, mu: ArrayLike) -> Array:
         """Mu."""
         return _real(mu)
@@ -103,6 +107,8 @@ class Identity(AbstractLink):
 class Log(AbstractLink):
     """eta = log(mu), of positive means."""
 
+    name: ClassVar[str] = "log"
+
     def __call__(self, mu: ArrayLike) -> Array:
         """log(mu)."""
         return jnp.log(_real(mu))
@@ -123,6 +129,8 @@ class Log(AbstractLink):
 class Logit(AbstractProbabilityLink):
     """eta = log(p / (1 - p))."""
 
+    name: ClassVar[str] = "logit"
+
     def __call__(self, mu: ArrayLike) -> Array:
         """log(p / (1 - p))."""
         p = _real(mu)
@@ -141,6 +149,8 @@ class Logit(AbstractProbabilityLink):
 class Probit(AbstractProbabilityLink):
     """eta is the normal quantile of p."""
 
+    name: ClassVar[str] = "probit"
+
     def __call__(self, mu: ArrayLike) -> Array:
         """The normal quantile of p."""
         return ndtri(_real(mu))
@@ -157,6 +167,8 @@ class Probit(AbstractProbabilityLink):
 
 class CLogLog(AbstractProbabilityLink):
     """eta = log(-log(1 - p)): proportional hazards."""
+
+    name: ClassVar[str] = "cloglog"
 
     def __call__(self, mu: ArrayLike) -> Array:
         """log(-log(1 - p))."""
@@ -175,6 +187,8 @@ class CLogLog(AbstractProbabilityLink):
 class LogLog(AbstractProbabilityLink):
     """eta = -log(-log p)."""
 
+    name: ClassVar[str] = "loglog"
+
     def __call__(self, mu: ArrayLike) -> Array:
         """-log(-log p)."""
         return -jnp.log(-jnp.log(_real(mu)))
@@ -191,6 +205,8 @@ class LogLog(AbstractProbabilityLink):
 
 class Cauchit(AbstractProbabilityLink):
     """eta = tan(pi (p - 1/2)), the Cauchy quantile of p."""
+
+    name: ClassVar[str] = "cauchit"
 
     def __call__(self, mu: ArrayLike) -> Array:
         """tan(pi (p - 1/2))."""
@@ -245,6 +261,7 @@ class Inverse(AbstractLink):
     """eta = 1 / mu, of positive means."""
 
     domain: ClassVar[Any] = constraints.positive
+    name: ClassVar[str] = "inverse"
 
     def __call__(self, mu: ArrayLike) -> Array:
         """1 / mu."""
@@ -267,6 +284,7 @@ class InverseSquared(AbstractLink):
     """eta = 1 / mu^2, of positive means."""
 
     domain: ClassVar[Any] = constraints.positive
+    name: ClassVar[str] = "inverse_squared"
 
     def __call__(self, mu: ArrayLike) -> Array:
         """1 / mu^2."""
@@ -289,6 +307,7 @@ class Sqrt(AbstractLink):
     """eta = sqrt(mu), of positive means."""
 
     domain: ClassVar[Any] = constraints.positive
+    name: ClassVar[str] = "sqrt"
 
     def __call__(self, mu: ArrayLike) -> Array:
         """sqrt(mu)."""
@@ -307,18 +326,19 @@ class Sqrt(AbstractLink):
         return 2.0 * jnp.log(_real(eta))
 
 
-LINKS: dict[str, AbstractLink] = {
-    "identity": Identity(),
-    "log": Log(),
-    "logit": Logit(),
-    "probit": Probit(),
-    "cloglog": CLogLog(),
-    "loglog": LogLog(),
-    "cauchit": Cauchit(),
-    "inverse": Inverse(),
-    "inverse_squared": InverseSquared(),
-    "sqrt": Sqrt(),
-}
+_ALL = (
+    Identity(),
+    Log(),
+    Logit(),
+    Probit(),
+    CLogLog(),
+    LogLog(),
+    Cauchit(),
+    Inverse(),
+    InverseSquared(),
+    Sqrt(),
+)
+LINKS: dict[str, AbstractLink] = {link.name: link for link in _ALL}
 
 
 def get_link(link: str | AbstractLink) -> AbstractLink:

@@ -399,9 +399,7 @@ def _null_projector(scaled: Array, tol: Array, is_suspicious: Array) -> Array:
 
 
 @_null_projector.def_vmap
-def _null_projectors(
-    axis_size: int, in_batched: Any, *args: Array
-) -> tuple[Array, bool]:
+def _null_projectors(axis_size: int, in_batched: Any, *args: Any) -> tuple[Array, bool]:
     # A batched condition would take both branches for every member; an eigenvalue
     # problem is only worth its time when some member needs it.
     scaled, tol, is_suspicious = (

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from . import _stirling_tables as tables
-from ._elementary import Real, exp, log, polynomial
+from ._elementary import Mask, Real, exp, log, polynomial
 from ._formats import format_of
 
 Pair = tuple[Real, Real]
@@ -39,7 +39,7 @@ def digamma_error_scaled_from_one(x: Real) -> Real:
     return polynomial(DIGAMMA[x.dtype.name], 1.0 - 4.0 / (x + 1.0))
 
 
-def _raised(x: Real) -> tuple[Real, Real, Real]:
+def _raised(x: Real) -> tuple[Mask, Real, Real]:
     """Whether x < 1; x + 1 there, and x elsewhere; and x there, or 1."""
     is_small = x < 1.0
     return is_small, jnp.where(is_small, x + 1.0, x), jnp.minimum(x, 1.0)

@@ -92,7 +92,7 @@ def test_the_scale_of_a_column_is_no_matter(scale):
     plain = glm.fit(glm.Poisson(), X, COUNTS)
     assert fitted.converged
     np.testing.assert_allclose(
-        fitted.params.beta * [1.0, scale, 1.0], plain.params.beta, rtol=1e-9
+        fitted.params.beta * np.array([1.0, scale, 1.0]), plain.params.beta, rtol=1e-9
     )
 
 
@@ -174,10 +174,15 @@ def test_too_few_iterations():
 
 
 def test_a_link_whose_mean_leaves_the_domain():
-    design = -np.abs(X[:, 1:2])
-    with pytest.warns(ConvergenceWarning, match="NONFINITE"):
-        fitted = glm.fit(glm.Gamma(), design, AMOUNTS, init=glm.Params(jnp.ones(1)))
-    assert fitted.status in (Status.NONFINITE, Status.MAX_ITERATIONS)
+    # Whatever the slope is, some mean is negative.
+    with pytest.warns(ConvergenceWarning, match="NONFINITE.*choose a link"):
+        fitted = glm.fit(glm.Gamma(), X[:, 1:2], AMOUNTS)
+    assert fitted.status == Status.NONFINITE
+    # A start outside of the domain is no matter where another one is inside.
+    start = glm.Params(jnp.ones(1))
+    inside = glm.fit(glm.Gamma(), -np.abs(X[:, 1:2]), AMOUNTS, init=start)
+    assert inside.converged
+    assert inside.params.beta < 0
 
 
 def test_huge_counts():
@@ -219,7 +224,7 @@ def test_a_link_that_the_family_has_not():
 def test_words_in_place_of_numbers():
     with pytest.raises(TypeError, match="not numeric"):
         glm.fit(glm.Poisson(), X, np.array(["a"] * N))
-    with pytest.raises(TypeError, match="takes a family first"):
+    with pytest.raises(TypeError):
         glm.fit("poisson", X, COUNTS)
 
 

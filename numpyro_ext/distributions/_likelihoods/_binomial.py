@@ -110,6 +110,11 @@ class BinomialLink(AbstractLikelihood):
         """Integers from 0 to `total_count`."""
         return constraints.integer_interval(0, self.total_count)
 
+    def _validate_sample(self, value: ArrayLike) -> ArrayLike:
+        # NumPyro's interval compares a NumPy value by NumPy, which no traced total
+        # allows.
+        return super()._validate_sample(jnp.asarray(value))
+
     def log_probs(self) -> tuple[Array, Array]:
         """(log p, log(1 - p))."""
         return log_probs_of("BinomialLink", self.link)(self.eta)

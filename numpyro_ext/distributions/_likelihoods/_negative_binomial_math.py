@@ -262,7 +262,7 @@ def nb1_alpha_score(y: Array, eta: Array, alpha: Array) -> Array:
     large_slope = large_slope / jnp.where(is_large, alpha, 1.0)
     at_zero = mean * jnp.where(is_large, large_slope, small_slope)
     is_few = (y == 1) | ((size < 1.0) & (y > 0))
-    safe = jnp.where(is_few, alpha, 1.0)
+    safe = jnp.where(is_few & (alpha > 0), alpha, 1.0)
     next_size = 1.0 + size
     rise = log(total / next_size) + (0.5 + digamma_error(next_size)) / next_size
     rise = rise - (0.5 + digamma_error(total)) / total
@@ -274,7 +274,7 @@ def nb1_alpha_score(y: Array, eta: Array, alpha: Array) -> Array:
     share = 1.0 / (1.0 + alpha_y)
     shift = digamma_error_scaled(size) - share * share * digamma_error_scaled(total)
     many = jnp.where(is_near, near, far) - 0.5 * y / (mean + alpha * y) - shift / mean
-    return jnp.where(is_few, few, jnp.where(y == 0, at_zero, many))
+    return jnp.where(is_few, few, many)
 
 
 def _nb1_jvp(primals: Args, tangents: tuple[Any, Any, Any]) -> tuple[Array, Array]:
