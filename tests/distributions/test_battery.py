@@ -16,7 +16,10 @@ import numpyro.distributions as dist
 import pytest
 from numpyro.distributions import constraints
 from numpyro.distributions.batch_util import promote_batch_shape, vmap_over
-from numpyro.distributions.gof import auto_goodness_of_fit
+from numpyro.distributions.gof import (
+    auto_goodness_of_fit,
+    multinomial_goodness_of_fit,
+)
 
 from numpyro_ext import distributions as distx
 
@@ -24,6 +27,7 @@ TRIL = jnp.asarray([[0.8, 0.0], [0.3, 1.2]])
 FACTOR, DIAG = jnp.asarray([[0.8], [0.5]]), jnp.asarray([0.3, 0.6])
 LOC, SKEW = jnp.asarray([0.1, -0.2]), jnp.asarray([0.3, 0.4])
 BATCH = jnp.asarray([0.5, 1.0, 1.7])
+COUNTS = jnp.asarray([8, 12])
 
 
 def vectors(law: Callable, *own: float) -> Callable[[], dist.Distribution]:
@@ -46,6 +50,15 @@ LAWS: dict[str, Callable[[], dist.Distribution]] = {
     "hyperbolic": lambda: distx.Hyperbolic(1.0, 2.0, BATCH, 2.0, 0.5),
     "variance-gamma": lambda: distx.VarianceGamma(2.0, 1.5, 0.5, 2.0 * BATCH, 0.7),
     "skew-t": lambda: distx.GeneralizedHyperbolicSkewT(11.0, 0.5, 2.0, 0.7 * BATCH),
+    "gamma-log": lambda: distx.GammaLog(BATCH, 0.5),
+    "inverse-gaussian-log": lambda: distx.InverseGaussianLog(BATCH, 0.5),
+    "beta-link": lambda: distx.BetaLink(BATCH, 4.0, "cloglog"),
+    "poisson-log": lambda: distx.PoissonLog(BATCH),
+    "bernoulli-link": lambda: distx.BernoulliLink(BATCH - 1.0, "probit"),
+    "binomial-link": lambda: distx.BinomialLink(BATCH, COUNTS[:, None], "loglog"),
+    "negative-binomial-log": lambda: distx.NegativeBinomialLog(BATCH, 0.5),
+    "negative-binomial-1-log": lambda: distx.NegativeBinomial1Log(1.0, BATCH),
+    "ordered-link": lambda: distx.OrderedLink(BATCH, jnp.asarray([-1.0, 0.3, 2.0])),
     "multivariate-normal": lambda: distx.MultivariateNormal(LOC, scale_tril=TRIL),
     "multivariate-gh": vectors(distx.MultivariateGeneralizedHyperbolic, 0.7, 0.9, 3.0),
     "multivariate-nig": vectors(distx.MultivariateNormalInverseGaussian, 1.0, 2.0),
@@ -61,10 +74,30 @@ LAWS: dict[str, Callable[[], dist.Distribution]] = {
     "joint": lambda: distx.JointNormalMixture(0.7, 0.9, 3.0, LOC, SKEW, TRIL),
 }
 UNIVARIATE = [k for k in LAWS if not k.startswith(("multivariate", "joint"))]
+DISCRETE = [
+    "poisson-log",
+    "bernoulli-link",
+    "binomial-link",
+    "negative-binomial-log",
+    "negative-binomial-1-log",
+    "ordered-link",
+]
 # The edges a = 0 and b = 0 have derivatives on one side only.
 WITH_GRADIENT = [k for k in LAWS if k not in ("gig-gamma", "gig-inverse-gamma")]
+WITH_SUPPORT = ["bernoulli-link", "ordered-link"]
+WITH_MOVING_DRAWS = [k for k in WITH_GRADIENT if k not in DISCRETE]
+# NumPyro's own beta law has quantiles by TensorFlow Probability alone.
+WITH_QUANTILES = [k for k in UNIVARIATE if k not in (*DISCRETE, "beta-link")]
 # What compiles does so for these in `make test`, for the others in `make test-slow`.
-FAST = ("gig-batch", "gamma", "nig", "variance-gamma", "multivariate-nig")
+FAST = (
+    "gig-batch",
+    "gamma",
+    "nig",
+    "variance-gamma",
+    "multivariate-nig",
+    "beta-link",
+    "negative-binomial-log",
+)
 
 
 def mostly_slow(names) -> pytest.MarkDecorator:
@@ -100,7 +133,8 @@ def parameters(law: dist.Distribution) -> dict[str, jax.Array]:
 
 
 def rebuild(law: dist.Distribution, given: dict) -> dist.Distribution:
-    return type(law)(**given, validate_args=False)
+    link = {"link": law.link} if hasattr(law, "link") else {}
+    return type(law)(**given, **link, validate_args=False)
 
 
 @jax.jit
@@ -114,6 +148,8 @@ def gradients(law: dist.Distribution, x: jax.Array):
     def total(given, x):
         return rebuild(law, given).log_prob(x).sum()
 
+    if law.is_discrete:
+        return jax.grad(total)(parameters(law), x), None
     return jax.grad(total, (0, 1))(parameters(law), x)
 
 
@@ -149,7 +185,8 @@ def test_shapes(name, key):
     assert intermediates == [] or name == "inverse-gamma"
     if name not in WITHOUT_MOMENTS:
         assert law.mean.shape == law.variance.shape == whole
-    assert law.has_rsample
+    assert law.has_rsample == (name not in DISCRETE)
+    assert law.is_discrete == (name in DISCRETE)
     assert law.event_dim == law.support.event_dim == len(law.event_shape)
 
 
@@ -204,7 +241,15 @@ def test_draws_are_in_the_support_and_fit_the_density(name):
     assert jnp.all(jnp.isfinite(value))
     spots = [(), (0,) * len(law.batch_shape)][: 1 + bool(law.batch_shape)]
     column = (slice(None), *spots[-1])
-    fit = auto_goodness_of_fit(x[column], jnp.exp(value[column]))
+    if name in DISCRETE:
+        found, first, counts = np.unique(
+            x[column], return_index=True, return_counts=True
+        )
+        probs = np.exp(np.asarray(value[column]))[first]
+        assert len(found) > 1
+        fit = multinomial_goodness_of_fit(probs, counts, total_count=NUM_DRAWS)
+    else:
+        fit = auto_goodness_of_fit(x[column], jnp.exp(value[column]))
     # NumPyro's own bar. For vectors the statistic is approximate: over 30 keys the
     # least of NumPyro's normal law is 3e-4, and its median 0.1.
     assert fit > 2e-5
@@ -226,12 +271,15 @@ def test_the_gradient_is_a_difference_quotient(name):
     law = law_of(name)
     x = compiled(name)[0][3]
     own, by_value = jax.jit(gradients)(law, x)
-    own["value"] = by_value
-    inputs = parameters(law) | {"value": x}
+    inputs = parameters(law)
+    # Counts do not move, nor do numbers of trials.
+    own.pop("total_count", None)
+    if name not in DISCRETE:
+        own["value"], inputs["value"] = by_value, x
 
     def total(inputs):
         law_now = rebuild(law, {k: v for k, v in inputs.items() if k != "value"})
-        return float(log_prob(law_now, inputs["value"]).sum())
+        return float(log_prob(law_now, inputs.get("value", x)).sum())
 
     for field, exact in own.items():
         base = np.asarray(inputs[field])
@@ -313,8 +361,8 @@ def test_bijections_reach_the_domain(name, key):
     law = law_of(name)
     domains = {k: law.arg_constraints[k] for k in parameters(law)}
     for field, domain in domains.items():
-        if domain is constraints.nonnegative:
-            # NumPyro has no bijection onto a closed half-line of its own.
+        if domain in (constraints.nonnegative, constraints.nonnegative_integer):
+            # NumPyro has no bijection onto a closed half-line, or onto the integers.
             continue
         transform = dist.biject_to(domain)
         value = getattr(law, field)
@@ -322,6 +370,8 @@ def test_bijections_reach_the_domain(name, key):
         np.testing.assert_allclose(transform(free), value, rtol=1e-9)
         moved = transform(free + 0.3)
         assert jnp.all(domain(moved)), field
+    if name in DISCRETE:
+        return
     transform = dist.biject_to(law.support)
     x = compiled(name)[0][:5]
     np.testing.assert_allclose(transform(transform.inv(x)), x, rtol=1e-9)
@@ -362,12 +412,22 @@ def test_values_outside_the_support_have_no_density(name):
         assert jnp.all(value == -jnp.inf)
 
 
-@every_law
-def test_no_law_has_a_support_to_enumerate(name):
+@pytest.mark.parametrize("name", [k for k in LAWS if k not in WITH_SUPPORT])
+def test_no_other_law_has_a_support_to_enumerate(name):
     law = law_of(name)
-    assert not law.is_discrete
     with pytest.raises(NotImplementedError):
         law.enumerate_support()
+
+
+@pytest.mark.parametrize("name", WITH_SUPPORT)
+def test_a_support_is_enumerated(name):
+    law = law_of(name)
+    values = law.enumerate_support()
+    assert values.shape[1:] == law.batch_shape
+    shared = law.enumerate_support(expand=False)
+    assert shared.shape == (len(values), *[1] * len(law.batch_shape))
+    assert jnp.all(law.support(values))
+    np.testing.assert_allclose(jnp.exp(law.log_prob(values)).sum(0), 1.0, rtol=1e-12)
 
 
 @every_law_compiled
@@ -420,7 +480,7 @@ def test_the_divergence_is_the_mean_log_ratio(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", UNIVARIATE)
+@pytest.mark.parametrize("name", WITH_QUANTILES)
 def test_quantiles_invert_the_distribution_function(name):
     law = law_of(name)
     q = jnp.asarray([1e-9, 1e-3, 0.2, 0.5, 0.8, 0.999])
@@ -438,7 +498,7 @@ def test_quantiles_invert_the_distribution_function(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", WITH_GRADIENT)
+@pytest.mark.parametrize("name", WITH_MOVING_DRAWS)
 def test_draws_move_with_the_parameters_as_the_mean_does(name, key):
     law = law_of(name)
     given = parameters(law)

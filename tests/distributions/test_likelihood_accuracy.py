@@ -233,7 +233,6 @@ def test_second_derivatives_are_exact(name):
     hessian = jax.jit(jax.hessian(lambda p: case.law(*p).log_prob(y)))
     got = hessian(jnp.asarray(parameters))
     count = len(parameters)
-    step = 1e-12
 
     def slopes(moved: np.ndarray) -> np.ndarray:
         rows = np.array([[y, *moved]])

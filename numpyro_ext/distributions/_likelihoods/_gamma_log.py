@@ -13,6 +13,7 @@ from numpyro.util import is_prng_key
 from ...special._exponentials import expm1_minus
 from ...special._log_gap import log_gap
 from ...special._stirling import log_gamma_defect
+from .._gig_quantile import log_quantile
 from .._law import promote
 from ._base import AbstractLikelihood, outside, step_cdf
 
@@ -102,3 +103,13 @@ class GammaLog(AbstractLikelihood):
         safe = jnp.where(y > 0, y, 1.0)
         scaled = jnp.exp(log_gap(safe, self.log_mean)) / self.dispersion
         return step_cdf(y, jnp.where(y > 0, gammainc(1.0 / self.dispersion, scaled), 0))
+
+    def icdf(self, q: ArrayLike) -> Array:
+        """The value with P(Y <= value) = q."""
+        quantiles = self._floats(q)
+        k = 1.0 / self.dispersion
+        # Of y / mean.
+        parts = jnp.broadcast_arrays(
+            k, 2.0 * k, jnp.zeros_like(k), quantiles + jnp.zeros(self.batch_shape)
+        )
+        return jnp.exp(self.log_mean + log_quantile(*parts))
