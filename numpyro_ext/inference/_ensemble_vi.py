@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float, Key, PyTree
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from .._checks import (
     OWN_FRAMES,
@@ -45,7 +45,7 @@ from ._stopwatch import timed
 from ._vi_train import VIProgram, VITrained, train_guides
 
 OWNER = "EnsembleVI"
-PEAK_LEARNING_RATE = 0.1
+PEAK_LEARNING_RATE = 0.05
 # Of the steps, this share at the end without a finite one is a failure.
 STUCK_SHARE = 0.1
 MAX_NAMED = 8
@@ -67,8 +67,9 @@ class EnsembleVI(AbstractEngine):
     the end. `diagnostics` has `pareto_k` of all members' draws against the posterior
     (with weight 1, whatever `kl_weight` is): above 0.7 the family does not hold the
     posterior; `pareto_k_member`, and by member `elbo` and its standard error
-    `elbo_error`. The ELBO is a lower bound of the log evidence, and not an estimate.
-    `state` has the parameters of the guides.
+    `elbo_error`, from the `num_finite` draws of finite density. The ELBO is a lower
+    bound of the log evidence, and not an estimate. `state` has the parameters of the
+    guides.
 
     Args:
         guide: `mean_field`, `full_rank` or `low_rank`, normal laws of the unconstrained
@@ -77,9 +78,10 @@ class EnsembleVI(AbstractEngine):
         num_members: members of the ensemble.
         num_steps: the most updates of a member.
         kl_weight: weight of the divergence from the prior.
-        num_particles: draws of the guide at each step.
+        num_particles: draws of the guide at each step. Where the family does not hold
+            the posterior, the noise of few keeps members from their optimum.
         optimizer: any optax optimizer. None is Adam with a learning rate that falls
-            from 0.1 to 0 by a half cosine over `num_steps`. The parameters of a
+            from 0.05 to 0 by a half cosine over `num_steps`. The parameters of a
             normal guide are in units of the law that it begins with.
         batch_size: rows of a mini-batch, drawn with replacement at each step, the same
             for all members; needs `ModelSpec(..., batch=...)`. None takes all rows.
@@ -108,7 +110,7 @@ class EnsembleVI(AbstractEngine):
     num_members: int = 16
     num_steps: int = 2000
     kl_weight: float | int = 1.0
-    num_particles: int = 1
+    num_particles: int = 4
     optimizer: optax.GradientTransformation | None = None
     batch_size: int | None = None
     early_stopping: EarlyStopping | None = None
@@ -214,14 +216,16 @@ class Account(NamedTuple):
     Attributes:
         pareto_k: shape of the tail of all members' weights against the posterior.
         pareto_k_member: the same of each member.
-        elbo: mean log ratio of each member.
+        elbo: mean log ratio of each member, over the draws where it is finite.
         elbo_error: its standard error.
+        num_finite: how many draws these are.
     """
 
     pareto_k: Float[Array, ""]
     pareto_k_member: Float[Array, " members"]
     elbo: Float[Array, " members"]
     elbo_error: Float[Array, " members"]
+    num_finite: Int[Array, " members"]
 
 
 @functools.cache
@@ -256,12 +260,15 @@ def _weigh_members(
     """Weighs the draws of all members that did not fail, and of each."""
     pooled = weigh(jnp.where(failed[:, None], -jnp.inf, log_ratio))
     each = jax.lax.map(weigh, log_ratio)
-    num_draws = log_ratio.shape[1]
+    is_finite = jnp.isfinite(log_ratio)
+    num_finite = jnp.sum(is_finite, axis=1)
+    spread = jnp.std(log_ratio, axis=1, where=is_finite)
     return Account(
         pareto_k=pooled.pareto_k,
         pareto_k_member=each.pareto_k,
-        elbo=jnp.mean(log_ratio, axis=1),
-        elbo_error=jnp.std(log_ratio, axis=1) / jnp.sqrt(num_draws),
+        elbo=jnp.mean(log_ratio, axis=1, where=is_finite),
+        elbo_error=spread / jnp.sqrt(num_finite),
+        num_finite=num_finite,
     )
 
 
@@ -289,6 +296,7 @@ def _judge(
             account.elbo,
             account.elbo_error,
             account.pareto_k_member,
+            trained.log_ratio.shape[1] - account.num_finite,
         )
     )
     status = tuple(
@@ -323,6 +331,7 @@ def _status(
     elbo: float,
     elbo_error: float,
     pareto_k: float,
+    num_bad_draws: int,
 ) -> MemberStatus:
     if failed:
         words = (
@@ -333,6 +342,8 @@ def _status(
     words = (
         f"ELBO {elbo:.2f} (standard error {elbo_error:.2g}), Pareto k {pareto_k:.2f}"
     )
+    if num_bad_draws:
+        words += f"; {num_bad_draws} draws without a finite density are not counted"
     if num_left_out:
         words += f"; {num_left_out} steps left out, since they were not finite"
     if is_stopped:

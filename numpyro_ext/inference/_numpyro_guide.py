@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Key
+from jaxtyping import Array, Key, PyTree
 from numpyro import handlers
 from numpyro.infer import init_to_value
 from numpyro.infer.autoguide import AutoDelta, AutoGuide, AutoLaplaceApproximation
@@ -67,7 +67,7 @@ class NumPyroGuide(AbstractGuide):
             guide = _forget(guide, init_to_value(values=spec.constrain(position)))
         sites = NumPyroGuide(guide)._trace(spec, {}, key)
         return {
-            name: jax.tree.map(coordinate_transform(site).inv, site["value"])
+            name: jax.tree.map(coordinate_transform(site).inv, _arrays(site["value"]))
             for name, site in sites.items()
             if site["type"] == "param"
         }
@@ -144,6 +144,11 @@ def _check_sites(spec: ModelSpec, guide: Any, sites: dict[str, Message]) -> None
                 f"{type(site['fn']).__name__}, whose draws have no gradient by its "
                 "parameters. Take a law with one, such as `Normal` or `LogNormal`."
             )
+
+
+def _arrays(value: PyTree) -> PyTree[Array]:
+    """Makes arrays of Python numbers, with a dtype that a loop keeps."""
+    return jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x, float)), value)
 
 
 def _name(guide: Any) -> str:

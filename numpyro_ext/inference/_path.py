@@ -58,6 +58,7 @@ class Path(NamedTuple):
         best: iteration of that law, counted from 1.
         num_iterations: iterations in all.
         end: why it ended, as `PathEnd`.
+        position: where it ended, the highest point of finite density.
         draws: draws of the law.
         log_density: the log density at the draws.
         log_densities: the log density after each iteration, NaN behind the end.
@@ -69,6 +70,7 @@ class Path(NamedTuple):
     best: Int[Array, ""]
     num_iterations: Int[Array, ""]
     end: Int[Array, ""]
+    position: Float[Array, " n"]
     draws: Float[Array, "draws n"]
     log_density: Float[Array, " draws"]
     log_densities: Float[Array, " iterations"]
@@ -176,6 +178,7 @@ def follow_path(
         best=climb.best,
         num_iterations=climb.iteration,
         end=climb.end,
+        position=climb.position,
         draws=draws,
         log_density=target,
         log_densities=climb.log_densities,
@@ -241,6 +244,8 @@ def _move(
     value_and_grad = optax.value_and_grad_from_state(loss)
     value, grad = map(jnp.asarray, value_and_grad(position, state=search_state))
     is_finite = _all_finite(value, grad)
+    # A step to where the density is not finite is not made.
+    position = jnp.where(is_finite, position, climb.position)
     pairs = add_pair(climb.pairs, position - climb.position, grad - climb.grad)
     rounding = ROUNDING * jnp.finfo(value.dtype).eps
     size = jnp.maximum(jnp.maximum(jnp.abs(climb.value), jnp.abs(value)), 1.0)

@@ -165,8 +165,8 @@ def _make_frame(
 ) -> PathNormal:
     """Returns the law that a guide begins with: the best one on a path, as a rule.
 
-    Without a path, or where no law on it has a finite ELBO, it is a narrow one about
-    the start.
+    Without a path it is a narrow law about the start, and where no law on the path has
+    a finite ELBO, one about its end.
     """
     program, spec = run.program, _spec_at(run, run.program.num_steps)
     flat, unravel = ravel_pytree(start)
@@ -189,7 +189,7 @@ def _make_frame(
     )
     rank = path.normal.root.shape[0]
     root = jnp.eye(rank, dtype=flat.dtype)
-    narrow = PathNormal(flat, scale, jnp.zeros_like(path.normal.basis), root)
+    narrow = PathNormal(path.position, scale, jnp.zeros_like(path.normal.basis), root)
     return jax.tree.map(
         lambda best, other: jnp.where(jnp.isfinite(path.elbo), best, other),
         path.normal,
