@@ -126,7 +126,8 @@ class BinomialLink(AbstractLikelihood):
         n = self.total_count
         is_inside = is_between(y, 0.0, n)
         inside = binomial_log_prob(jnp.where(is_inside, y, 0.0), n, *self.log_probs())
-        return jnp.where(is_inside, inside, outside(y))
+        # Of NaN trials, no number is outside.
+        return jnp.where(is_inside, inside, outside(y + 0.0 * n))
 
     def sample(self, key: Array | None, sample_shape: tuple[int, ...] = ()) -> Array:
         """Integers."""

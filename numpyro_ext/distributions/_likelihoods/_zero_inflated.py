@@ -7,7 +7,12 @@ from numpyro.distributions.util import validate_sample
 from numpyro.util import is_prng_key
 
 from ._base import step_cdf
-from ._zero_altered import AbstractZeroAltered, log_add_exp, log_prob_zero
+from ._zero_altered import (
+    AbstractZeroAltered,
+    log_add_exp,
+    log_prob_positive,
+    log_prob_zero,
+)
 
 
 class ZeroInflated(AbstractZeroAltered):
@@ -70,3 +75,7 @@ class ZeroInflated(AbstractZeroAltered):
     def log_prob_zero(self) -> Array:
         """log(g + (1 - g) p_base(0))."""
         return self._whole(self.log_prob(jnp.zeros(())))
+
+    def log_prob_positive(self) -> Array:
+        """log(1 - g) + log P_base(Y > 0)."""
+        return self._whole(self._gates()[1] + log_prob_positive(self.base))
