@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from . import datasets as datasets
     from . import diagnostics as diagnostics
     from . import distributions as distributions
+    from . import glm as glm
     from . import inference as inference
     from . import special as special
     from ._checks import ConvergenceWarning as ConvergenceWarning
@@ -64,12 +65,20 @@ __all__ = [
     "ensemble_loss",
     "ensemble_predict",
     "ensemble_step",
+    "glm",
     "inference",
     "modes",
     "site_covariance",
     "special",
 ]
-_MODULES = ("datasets", "diagnostics", "distributions", "inference", "special")
+_MODULES = (
+    "datasets",
+    "diagnostics",
+    "distributions",
+    "glm",
+    "inference",
+    "special",
+)
 _CHECKS = ("ConvergenceWarning", "DivergenceWarning", "InitializationError")
 
 try:

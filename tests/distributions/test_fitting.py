@@ -246,7 +246,8 @@ def test_many_data_sets_at_once_have_a_verdict_each():
     x = np.stack([DATA["skewed"], DATA["t3"], st.norm.ppf((np.arange(N) + 0.5) / N)])
     fits = distx.BatchEM().fit_many(NIG, x)
     for fit, rows in zip(fits, x, strict=True):
-        assert mean(fit) == pytest.approx(mean(NIG.fit(rows)), abs=1e-8)
+        # On the way to the normal limit the likelihood is all but flat.
+        assert mean(fit) == pytest.approx(mean(NIG.fit(rows)), abs=1e-6)
     assert fits[2].status == FitStatus.NORMAL_LIMIT
 
 
