@@ -1,6 +1,7 @@
 """What a family is: one law of the linear predictor, and what the verbs read of it."""
 
 import abc
+import copy
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -100,7 +101,10 @@ class AbstractFamily(eqx.Module):
     ) -> Distribution:
         """Returns the law of rows with these trials."""
         extra = {} if trials is None else {"trials": trials}
-        return self(eta, **aux, **extra, **dispersion)
+        law = copy.copy(self(eta, **aux, **extra, **dispersion))
+        # The data were checked by the family, which takes fractions as quasi-counts.
+        law._validate_args = False
+        return law
 
     def response(self, y: Array) -> Array:
         """Returns the response in the type that `log_prob` takes."""

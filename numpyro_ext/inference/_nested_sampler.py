@@ -60,7 +60,8 @@ class NestedSampler(AbstractEngine):
     prior volumes. It takes the new points for independent draws above their contour.
     Two figures in `diagnostics` test that: `correlation`, of the likelihoods of new
     points with those of the points they began at, by rank; and `insertion_p_value`,
-    of the ranks of new points among the survivors.
+    of the ranks of new points among the survivors. Where modes are apart, the
+    share of each wanders as well, and the error is somewhat too small.
 
     Args:
         num_live: live points; the error of the log evidence falls with its root.

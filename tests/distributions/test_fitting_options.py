@@ -21,6 +21,7 @@ def rows(n=600, d=3, seed=4):
     return 0.2 * w + np.sqrt(w) * (rng.normal(size=(n, d)) @ rng.normal(size=(d, d)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fix",
     [
@@ -53,6 +54,7 @@ def test_a_skew_and_a_scale_are_held_at_unit_mean(fix):
     assert fit.num_parameters == 4 - len(fix) + ("a" in fix)
 
 
+@pytest.mark.slow
 def test_a_scale_matrix_can_be_held():
     x = rows(d=2)
     free = PANEL.fit(x)
@@ -92,6 +94,7 @@ def test_a_scale_of_determinant_one_is_the_same_law():
     assert one.log_likelihood == other.log_likelihood
 
 
+@pytest.mark.slow
 def test_progress_is_printed_and_changes_nothing(capsys):
     options = {"algorithm": "em", "acceleration": "none"}
     quiet = NIG.fit(X, **options)
@@ -106,6 +109,7 @@ def test_progress_is_printed_and_changes_nothing(capsys):
     assert printed == pytest.approx(quiet.log_likelihood / len(X), abs=1e-8)
 
 
+@pytest.mark.slow
 def test_a_tolerance_on_parameters_goes_on_for_longer():
     loose = NIG.fit(X, tol=1e-2, algorithm="em")
     tight = NIG.fit(X, tol=1e-2, algorithm="em", parameter_tol=1e-6)
@@ -128,6 +132,7 @@ def test_the_information_has_everything_else_profiled_out():
     assert fit.information[0] == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_factors_have_standard_errors():
     rng = np.random.default_rng(0)
     loadings = rng.normal(size=(4, 1))
@@ -148,6 +153,7 @@ def test_factors_have_standard_errors():
     assert 0.0 <= 2.0 * gap < st.chi2(2).ppf(0.9999)
 
 
+@pytest.mark.slow
 def test_positive_laws_can_hold_parameters(key):
     x = 1e3 * np.asarray(GIG(1.5, 1.0, 2.0).sample(key, (400,)))
     for fix in ({"p": 0.5}, {"p": 1.0, "a": 1e-3}):
@@ -200,6 +206,7 @@ def test_the_shrinkage_of_ledoit_and_wolf():
     np.testing.assert_allclose(one.law.scale_tril, other.law.scale_tril, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_shrinkage_ends_at_the_target_that_is_given():
     x, target = rows(), np.diag([1.0, 2.0, 3.0])
     law = PANEL.fit(x, shrinkage=0.999, target=target).law

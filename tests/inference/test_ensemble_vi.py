@@ -81,7 +81,9 @@ def test_mean_field_has_the_variances_of_the_precision():
     # Of all independent normal laws, the nearest one has the posterior's mean and the
     # inverse diagonal of its precision: Bishop (2006), section 10.1.2.
     truth = regression()
-    fit = EnsembleVI(num_members=4, num_samples=4000).run(truth.spec, jax.random.key(0))
+    # With the default number of steps the means are within 0.1 of these narrow sds.
+    engine = EnsembleVI(num_members=4, num_samples=4000, num_steps=8000)
+    fit = engine.run(truth.spec, jax.random.key(0))
     draws = flat(fit).reshape(-1, 3)
     sd = np.diag(np.linalg.inv(truth.covariance)) ** -0.5
     np.testing.assert_allclose((draws.mean(axis=0) - truth.mean) / sd, 0.0, atol=0.06)
@@ -94,6 +96,7 @@ def test_mean_field_has_the_variances_of_the_precision():
     assert fit.log_evidence is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kl_weight", [0.25, 3])
 def test_the_weight_falls_on_the_prior_and_its_jacobian(kl_weight):
     # Maximal is q(z) in proportion to p(z) p(y | z)^(1 / w): normal in log(size).
@@ -112,6 +115,7 @@ def test_the_weight_falls_on_the_prior_and_its_jacobian(kl_weight):
     )
 
 
+@pytest.mark.slow
 def test_mini_batches_reach_the_posterior(key):
     rng = np.random.default_rng(4)
     x = rng.normal(size=(400, 2))
@@ -130,6 +134,7 @@ def test_mini_batches_reach_the_posterior(key):
     np.testing.assert_allclose(draws.std(axis=0) / sd, 1.0, atol=0.25)
 
 
+@pytest.mark.slow
 def test_a_narrow_posterior_under_a_wide_prior_is_found(key):
     """Posterior sds of a 5000th of the prior's, two collinear columns."""
     rng = np.random.default_rng(6)
@@ -182,6 +187,7 @@ def test_a_guide_of_numpyro_finds_the_posterior(name):
     assert fit.diagnostics["pareto_k"] < 0.7
 
 
+@pytest.mark.slow
 def test_a_guide_with_correlations_finds_them():
     truth = regression()
     guide = autoguide.AutoMultivariateNormal
@@ -198,6 +204,7 @@ def test_the_users_guide_stays_as_it_is(key):
     assert guide.prototype_trace is None
 
 
+@pytest.mark.slow
 def test_members_of_an_automatic_guide_begin_apart(key):
     spec = regression().spec
     engine = EnsembleVI(
@@ -260,6 +267,7 @@ def test_a_plain_function_has_a_normal_guide_and_no_other(key):
 # -- early stopping, layouts, progress -----------------------------------------------
 
 
+@pytest.mark.slow
 def test_early_stopping_ends_a_member_and_gives_back_its_best(key):
     stopping = EarlyStopping(patience=200, check_every=50, min_delta=0.05)
     engine = EnsembleVI("full_rank", early_stopping=stopping, **SMALL)
@@ -285,6 +293,7 @@ def test_held_out_data_decide_when_to_stop(key):
     assert np.mean(fit.draws["size"]) > 5.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["map", "vmap", 2])
 def test_the_layout_does_not_change_the_answer(layout, key):
     options = {"num_members": 4, "num_steps": 50, "num_samples": 20}
@@ -313,6 +322,7 @@ def test_any_optimizer_may_be_given(key):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float32")
 @pytest.mark.parametrize("guide", ["full_rank", autoguide.AutoNormal])
 def test_float32_stays_float32(guide, key):
