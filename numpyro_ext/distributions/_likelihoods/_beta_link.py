@@ -108,7 +108,10 @@ class BetaLink(AbstractLikelihood):
         return jnp.where(is_inside, inside, outside(y))
 
     def sample(self, key: Array | None, sample_shape: tuple[int, ...] = ()) -> Array:
-        """Draws that are differentiable in both parameters."""
+        """Draws that are differentiable in both parameters.
+
+        A draw that rounds to 0 or 1, where there is no density, is the next number.
+        """
         assert key is not None
         assert is_prng_key(key)
         shape = sample_shape + self.batch_shape
@@ -118,7 +121,9 @@ class BetaLink(AbstractLikelihood):
             )
             for k, x in zip(random.split(key), self.log_probs(), strict=True)
         ]
-        return jnp.exp(log_draws[0] - jnp.logaddexp(*log_draws))
+        draws = jnp.exp(log_draws[0] - jnp.logaddexp(*log_draws))
+        limits = jnp.finfo(draws.dtype)
+        return jnp.clip(draws, limits.tiny, 1.0 - limits.epsneg)
 
     @property
     def mean(self) -> Array:
