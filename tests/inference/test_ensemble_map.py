@@ -20,7 +20,7 @@ from numpyro_ext.inference import (
     Status,
     ensemble_predict,
 )
-from numpyro_ext.inference import _ensemble_map as ensemble_map_module
+from numpyro_ext.inference import _shards as shards_module
 from numpyro_ext.inference import _train as train_module
 
 RNG = np.random.default_rng(3)
@@ -252,7 +252,7 @@ def test_the_number_of_threads_changes_nothing(key, monkeypatch):
     engine = EnsembleMAP(num_members=6, num_steps=20, optimizer=ADAM, layout="map")
     fits = {}
     for cores in (1, 2, 4):
-        monkeypatch.setattr(ensemble_map_module, "num_cores", lambda n=cores: n)
+        monkeypatch.setattr(shards_module, "num_cores", lambda n=cores: n)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             fits[cores] = engine.run(ridge_spec(), key)
