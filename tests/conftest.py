@@ -1,3 +1,4 @@
+import gc
 import os
 import zlib
 from collections.abc import Iterator
@@ -24,6 +25,21 @@ jax.config.update("jax_enable_x64", True)
 
 # No test may wait for a window.
 os.environ["MPLBACKEND"] = "Agg"
+
+
+# Each compiled program takes several memory maps, and a process may have 65530 of them
+# (Linux's default); beyond, LLVM ends the process.
+MAX_MAPS = 15_000
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_programs() -> Iterator[None]:
+    """Forgets compiled programs between modules once there are many of them."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and len(maps.read_bytes().splitlines()) > MAX_MAPS:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture
