@@ -71,6 +71,7 @@ def check(seeds):
     assert steps[1] <= 0.3 * steps[0]
 
 
+@pytest.mark.slow
 def test_acceleration_ends_as_high_in_fewer_steps():
     # All of one law, so that two programs serve.
     check(range(0, 60, 6))

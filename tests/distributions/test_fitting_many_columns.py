@@ -91,12 +91,14 @@ def test_nothing_is_left_for_plain_em():
     assert fit.num_iterations <= 8
 
 
+@pytest.mark.slow
 def test_the_general_iteration_ends_at_the_same_law():
     one, other = NIG.fit(X), NIG.fit(X, algorithm="mcecm")
     assert one.log_likelihood == pytest.approx(other.log_likelihood, abs=1e-2)
     np.testing.assert_allclose(one.law.scale_tril, other.law.scale_tril, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_units_and_weights():
     fit = NIG.fit(X)
     scale = np.geomspace(1e-6, 1e6, D)

@@ -42,8 +42,14 @@ CASES = {
     ),
 }
 
+# What compiles for longest.
+SLOW = ("nb1", "tweedie", "beta", "bernoulli-loglog", "ig-inverse", "gamma-identity")
 
-@pytest.mark.parametrize("name", list(CASES))
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(k, marks=[pytest.mark.slow] * (k in SLOW)) for k in CASES],
+)
 def test_the_gradient_is_that_of_finite_differences(name):
     family, y = CASES[name]
     direction = {

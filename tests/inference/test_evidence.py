@@ -63,6 +63,7 @@ def test_the_evidence_of_a_coin_is_the_closed_form(engine, key):
     assert f"Log evidence {float(fit.log_evidence):.2f}" in repr(fit.summary())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_both_labels_of_a_mixture_have_half_of_the_draws(engine, key):
     y = np.concatenate([np.linspace(-3.5, -2.5, 10), np.linspace(2.5, 3.5, 10)])
