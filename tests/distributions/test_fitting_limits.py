@@ -55,6 +55,8 @@ def normal_and_t(x):
     return normal.logpdf(rows).mean(), student.logpdf(rows).mean()
 
 
+# Ties of real returns: the fit of a variance gamma law says that it is a spike.
+@pytest.mark.filterwarnings("ignore:Degenerate")
 @pytest.mark.slow
 @pytest.mark.parametrize("d", [1, 3])
 @pytest.mark.parametrize("kind", ["normal", "t3", "returns"])
@@ -62,7 +64,13 @@ def test_the_richest_law_is_never_below_its_members(kind, d):
     x = data_of(kind, d)
     fit = law_of(RICHEST, d).fit(x)
     best = fit.log_likelihood / N
-    members = {n: law_of(n, d).fit(x).log_likelihood / N for n in NAMES}
+    fits = {n: law_of(n, d).fit(x) for n in NAMES}
+    # A spike is no maximum, and its height is that of the resolution.
+    members = {
+        n: f.log_likelihood / N
+        for n, f in fits.items()
+        if f.status != FitStatus.DEGENERATE
+    }
     members["normal"], members["t"] = normal_and_t(x)
     for name, value in members.items():
         assert best >= value - 1e-6, name
@@ -70,7 +78,7 @@ def test_the_richest_law_is_never_below_its_members(kind, d):
     close = [
         name
         for name in ("VarianceGamma", NAMES[2], "normal")
-        if N * (best - members[name]) < 0.009
+        if name in members and N * (best - members[name]) < 0.009
     ]
     assert not close or fit.status in LIMITS
 
