@@ -27,26 +27,9 @@ def nuts_transition(divergence_threshold: int) -> Callable[..., Any]:
     It is called as `transition(key, state, log_density, step_size, metric,
     max_tree_depth)`, and returns the new state and BlackJAX's information.
     """
-    from blackjax.mcmc import hmc, metrics, nuts
+    from blackjax.mcmc import nuts
 
-    kernel = nuts.build_kernel(divergence_threshold=divergence_threshold)
-
-    def scale(*args: Any, **kwargs: Any) -> Any:
-        raise NotImplementedError("NUTS never scales by the metric.")
-
-    def transition(
-        key: Any,
-        state: tuple[Any, Any, Any],
-        log_density: Callable[..., Any],
-        step_size: Any,
-        metric: EuclideanMetric,
-        max_tree_depth: int,
-    ) -> tuple[Any, Any]:
-        full = metrics.Metric(*metric, scale)
-        start = hmc.HMCState(*state)
-        return kernel(key, start, log_density, step_size, full, max_tree_depth)
-
-    return transition
+    return _hamiltonian(nuts.build_kernel(divergence_threshold=divergence_threshold))
 
 
 def hmc_transition(divergence_threshold: int) -> Callable[..., Any]:
@@ -55,12 +38,17 @@ def hmc_transition(divergence_threshold: int) -> Callable[..., Any]:
     It is called as `transition(key, state, log_density, step_size, metric,
     num_integration_steps)`, and returns the new state and BlackJAX's information.
     """
+    from blackjax.mcmc import hmc
+
+    return _hamiltonian(hmc.build_kernel(divergence_threshold=divergence_threshold))
+
+
+def _hamiltonian(kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """Lets a Hamiltonian kernel take a plain state and our metric."""
     from blackjax.mcmc import hmc, metrics
 
-    kernel = hmc.build_kernel(divergence_threshold=divergence_threshold)
-
     def scale(*args: Any, **kwargs: Any) -> Any:
-        raise NotImplementedError("HMC never scales by the metric.")
+        raise NotImplementedError("A Hamiltonian kernel never scales by the metric.")
 
     def transition(
         key: Any,
@@ -68,11 +56,11 @@ def hmc_transition(divergence_threshold: int) -> Callable[..., Any]:
         log_density: Callable[..., Any],
         step_size: Any,
         metric: EuclideanMetric,
-        num_integration_steps: Any,
+        length: Any,
     ) -> tuple[Any, Any]:
         full = metrics.Metric(*metric, scale)
         start = hmc.HMCState(*state)
-        return kernel(key, start, log_density, step_size, full, num_integration_steps)
+        return kernel(key, start, log_density, step_size, full, length)
 
     return transition
 

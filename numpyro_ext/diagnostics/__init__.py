@@ -8,7 +8,7 @@ from ._diagnose import Diagnosis as Diagnosis
 from ._diagnose import diagnose as diagnose
 from ._pit import pit as pit
 from ._pit import quantile_residuals as quantile_residuals
-from ._sbc import Calibration as Calibration
+from ._sbc import SBCResult as SBCResult
 from ._sbc import sbc as sbc
 from ._scores import brier_score as brier_score
 from ._scores import crps as crps

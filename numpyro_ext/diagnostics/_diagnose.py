@@ -11,6 +11,7 @@ import xarray as xr
 from jaxtyping import Float
 
 from ..inference import Fit, Status
+from ..inference._independent import MAX_PARETO_K
 from ._datatree import to_datatree
 from ._sample_stats import SampleStats, sample_stats
 
@@ -21,7 +22,6 @@ MAX_R_HAT, BAD_R_HAT = 1.01, 1.05
 MIN_ESS_PER_CHAIN = 100
 MAX_DIVERGENT = 0.01
 MIN_BFMI = 0.3
-MAX_PARETO_K = 0.7
 MIN_P_VALUE = 1e-3
 SAME_MODE = 0.1
 MAX_NAMED = 3
@@ -366,8 +366,8 @@ def _independent(tree: xr.DataTree, draws: Draws) -> Iterator[Check]:
         "fail" if bad else "ok",
         float(len(bad)),
         "0 that ended badly",
-        ", ".join(f"chain {i} ({codes[i].lower()})" for i in bad[:MAX_NAMED]),
-        "Read `fit.status`.",
+        ", ".join(f"number {i} ({codes[i].lower()})" for i in bad[:MAX_NAMED]),
+        "Read `fit.status`, which has its chains, paths or members in this order.",
     )
     rules: dict[str, tuple[str, Callable[[float], CheckStatus], str, str]] = {
         "pareto_k": (

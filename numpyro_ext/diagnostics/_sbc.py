@@ -28,7 +28,7 @@ type Quantity = Callable[[dict[str, Any]], Float[Array, ""]]
 
 
 @dataclass(frozen=True)
-class Calibration:
+class SBCResult:
     """Ranks of the truth among posterior draws, over simulations.
 
     Attributes:
@@ -101,9 +101,9 @@ def sbc(
     num_draws: int = 99,
     quantities: dict[str, Quantity] | None = None,
     posterior: Fit | None = None,
-    resume: Calibration | None = None,
+    resume: SBCResult | None = None,
     progress: bool = False,
-) -> Calibration:
+) -> SBCResult:
     r"""Checks an engine on a spec by fits to data that the model itself made.
 
     For each simulation $\theta \sim p(\theta)$, $y \sim p(y \mid \theta)$, the engine
@@ -293,7 +293,7 @@ def _flatten(values: dict[str, PyTree[Array]], batch: int) -> dict[str, np.ndarr
     return flat
 
 
-def _unpack(result: Calibration) -> dict[int, dict[str, float]]:
+def _unpack(result: SBCResult) -> dict[int, dict[str, float]]:
     return {
         number: {name: float(ranks[i]) for name, ranks in result.ranks.items()}
         for i, number in enumerate(result.numbers)
@@ -302,7 +302,7 @@ def _unpack(result: Calibration) -> dict[int, dict[str, float]]:
 
 def _result(
     done: dict[int, dict[str, float]], failures: dict[int, str], warned: dict[str, int]
-) -> Calibration:
+) -> SBCResult:
     if not done:
         why = next(iter(failures.values()), "it was interrupted")
         raise ValueError(f"`sbc` has no simulation with a posterior: {why}.")
@@ -318,4 +318,4 @@ def _result(
         for name, u in ranks.items()
     }
     table = pd.DataFrame.from_dict(rows, orient="index")
-    return Calibration(ranks, table, numbers, failures, warned)
+    return SBCResult(ranks, table, numbers, failures, warned)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import equinox as eqx
 import numpyro
 from jaxtyping import Array
 from numpyro.primitives import Messenger
@@ -40,6 +41,21 @@ class AddData(Messenger):
             numpyro.sample(name, msg["fn"], obs=self.data[msg["name"]])
 
 
+class SimulatedModel(eqx.Module):
+    """A model under one of the handlers, its data an argument of each call.
+
+    Equal to another of the same model and handler, so that both share what was
+    compiled.
+    """
+
+    model: Callable[..., Any]
+    handler: type[ReplaceData] | type[AddData] = eqx.field(static=True)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        data = kwargs.pop(DATA)
+        return self.handler(self.model, data)(*args, **kwargs)
+
+
 def replaced(spec: ModelSpec, data: dict[str, Array]) -> ModelSpec:
     """Returns the spec with other data at its observed sites."""
     return _wrapped(spec, ReplaceData, data)
@@ -65,11 +81,6 @@ def _wrapped(
             "Data can be simulated from a NumPyro model only; a spec of a plain log "
             "density has no law to draw them from."
         )
-    inner = model.model
-
-    def simulated(*args: Any, **kwargs: Any) -> Any:
-        drawn = kwargs.pop(DATA)
-        return handler(inner, drawn)(*args, **kwargs)
-
+    simulated = SimulatedModel(model.model, handler)
     kwargs = model.kwargs | {DATA: data}
     return ModelSpec(replace_fields(model, model=simulated, kwargs=kwargs))

@@ -7,12 +7,11 @@ import pandas as pd
 
 from .._checks import nearest
 from ..inference import Fit
+from ..inference._independent import MAX_PARETO_K
 from ._datatree import to_numpy
 from ._sample_stats import sample_stats
 
 CI_PROB = 0.89
-# Above it, importance weights have no usable variance (Vehtari et al. 2024).
-PARETO_K = 0.7
 
 
 @dataclass(frozen=True)
@@ -122,7 +121,7 @@ def _account(fit: Fit) -> list[str]:
         words.append(f"Log evidence {float(fit.log_evidence):.2f}{error}.")
     if "pareto_k" in fit.diagnostics:
         k = float(fit.diagnostics["pareto_k"])
-        verdict = "close to the posterior" if k <= PARETO_K else "far from it"
+        verdict = "close to the posterior" if k <= MAX_PARETO_K else "far from it"
         words.append(f"Pareto k of the approximation {k:.2f}: {verdict}.")
     return words
 

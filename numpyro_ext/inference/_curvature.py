@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Key, PyTree
 
+from ._flat import unravel_position
 from ._ggn import Rows, likelihood_rows
 from ._model_spec import ModelSpec
 from ._numpyro_model import NumPyroModel
@@ -64,7 +64,7 @@ class Space(eqx.Module):
 
     def position(self, point: Float[Array, " n"]) -> PyTree[Array]:
         """Returns the whole position at the free coordinates `point`."""
-        return unflatten(self.spec, self.flat(point))
+        return unravel_position(self.spec)(self.flat(point))
 
     def flat(self, point: Float[Array, " n"]) -> Float[Array, " m"]:
         """Returns the whole position, flat."""
@@ -78,25 +78,6 @@ class Space(eqx.Module):
         """Returns the part of the loss that is not likelihood."""
         parts = self.spec.parts(self.position(point))
         return -(parts.log_prior + parts.log_det)
-
-
-def unflatten(spec: ModelSpec, flat: Float[Array, " m"]) -> PyTree[Array]:
-    """Returns the position whose leaves, in order, are the entries of `flat`."""
-    leaves, structure = jax.tree.flatten(position_shapes(spec))
-    ends = np.cumsum([leaf.size for leaf in leaves])[:-1]
-    pieces = jnp.split(flat, ends)
-    shaped = [
-        piece.reshape(leaf.shape).astype(leaf.dtype)
-        for piece, leaf in zip(pieces, leaves, strict=True)
-    ]
-    return jax.tree.unflatten(structure, shaped)
-
-
-def position_shapes(spec: ModelSpec) -> PyTree[jax.ShapeDtypeStruct]:
-    """Returns shapes and types of a position."""
-    return jax.eval_shape(
-        lambda: spec.model.draw_start(jax.random.key(0), strategy="uniform")
-    )
 
 
 @eqx.filter_jit

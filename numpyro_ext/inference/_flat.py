@@ -12,8 +12,12 @@ from ._model_spec import ModelSpec
 
 def unravel_position(spec: ModelSpec) -> Callable[[Float[Array, " n"]], PyTree[Array]]:
     """Returns the inverse of `ravel_pytree` for the positions of a spec."""
-    shapes = jax.eval_shape(
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), position_shapes(spec))
+    return ravel_pytree(zeros)[1]
+
+
+def position_shapes(spec: ModelSpec) -> PyTree[jax.ShapeDtypeStruct]:
+    """Returns shapes and types of a position."""
+    return jax.eval_shape(
         lambda: spec.model.draw_start(jax.random.key(0), strategy="uniform")
     )
-    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-    return ravel_pytree(zeros)[1]

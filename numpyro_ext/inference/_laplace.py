@@ -5,7 +5,6 @@ import functools
 import math
 import warnings
 from collections.abc import Callable
-from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -30,12 +29,11 @@ from ._curvature import (
     full_spectrum,
     ggn_spectrum,
     low_rank_spectrum,
-    position_shapes,
-    unflatten,
 )
 from ._engine import AbstractEngine
 from ._ensemble_map import EnsembleMAP
 from ._fit import Fit
+from ._flat import position_shapes, unravel_position
 from ._gaussian import Gaussian
 from ._independent import MAX_PARETO_K, independent_fit, log_densities, weigh
 from ._init_values import InitLike
@@ -45,7 +43,7 @@ from ._replace import replace_fields
 from ._status import MemberStatus, Status
 from ._stopwatch import timed
 
-Structure = Literal["full", "diag", "low_rank", "ggn"]
+STRUCTURES = ("full", "diag", "low_rank", "ggn")
 # Two ends of Newton's method within this many sds of each other are one mode.
 SAME_MODE = 0.1
 # Draws whose weight against the posterior tells how good the law is.
@@ -106,7 +104,7 @@ class Laplace(AbstractEngine):
     tolerance: float = 1e-3
 
     def __check_init__(self) -> None:
-        check_choice("Laplace", "structure", self.structure, get_args(Structure))
+        check_choice("Laplace", "structure", self.structure, STRUCTURES)
         for name in ("num_samples", "rank", "num_starts", "num_steps"):
             check_positive_int("Laplace", name, getattr(self, name))
         if not 0.0 < self.tolerance < math.inf:
@@ -205,7 +203,7 @@ class Laplace(AbstractEngine):
         evidence = jnp.stack([_log_evidence(mode) for mode, _ in modes])
         log_weight = jax.nn.log_softmax(evidence)
         flat, log_law = _draw(key, modes, log_weight, index, self.num_samples)
-        positions = jax.vmap(lambda z: unflatten(spec, z))(flat)
+        positions = jax.vmap(unravel_position(spec))(flat)
         positions = jax.tree.map(lambda leaf: leaf[None], positions)
         lp = log_densities(spec, positions)
         diagnostics = {

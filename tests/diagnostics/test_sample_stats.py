@@ -1,6 +1,5 @@
 """Convergence statistics of many scalars are ArviZ's own, one by one."""
 
-import arviz_stats
 import numpy as np
 import pytest
 from arviz_stats.base.array import array_stats
@@ -80,4 +79,3 @@ def test_nan_and_constants_are_not_judged():
     assert sample_stats(draws[:, :, :0], ci_prob=0.9).mean.shape == (0,)
     few = sample_stats(draws[:, :3], ci_prob=0.9)
     assert np.isnan(few.ess_bulk).all()
-    assert arviz_stats.__version__
