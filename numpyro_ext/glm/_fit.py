@@ -250,29 +250,17 @@ def _data(
     var_weights: ArrayLike | None,
     l2: ArrayLike | None,
 ) -> Data:
-    X, y = as_float(X, "X"), as_float(y, "y")
-    if X.ndim != 2 or y.ndim != 1 or X.shape[0] != y.shape[0]:
-        raise ValueError(
-            f"`fit` takes `X` of shape (n, p) and `y` of shape (n,), and got "
-            f"{X.shape} and {y.shape}."
-            + (" Write `y[:, 0]`." if y.ndim == 2 and y.shape[1] == 1 else "")
-        )
+    X, y = _design(X, y)
     n, p = X.shape
-    if n == 0 or p == 0:
-        raise ValueError(f"`fit` got `X` of shape {X.shape}: there is nothing to fit.")
-    dtype = X.dtype if X.dtype == y.dtype else jnp.result_type(X, y)
     m = family.num_predictors
+    if trials is not None and not isinstance(family, Binomial):
+        raise ValueError(
+            f"`fit(trials=...)` is for `glm.Binomial()`, and the family is "
+            f"{family.name}."
+        )
 
     def rows(name: str, value: ArrayLike | None) -> Array | None:
-        if value is None:
-            return None
-        value = as_float(value, name).astype(dtype)
-        if value.ndim == 0 or value.shape == (n,) or (m > 1 and value.shape == (n, m)):
-            return value if value.ndim == 2 else jnp.broadcast_to(value, (n,))
-        raise ValueError(
-            f"`fit({name}=...)` has shape {value.shape}, and `X` has {n} rows. Give a "
-            f"number, or one value for each row: shape ({n},)."
-        )
+        return None if value is None else _rows(name, value, (n, m), X.dtype)
 
     offset = rows("offset", offset)
     if exposure is not None:
@@ -281,28 +269,55 @@ def _data(
         offset = shift if offset is None else offset + shift
     if offset is not None and m > 1 and offset.ndim == 1:
         offset = jnp.broadcast_to(offset[:, None], (n, m))
-    if trials is not None and not isinstance(family, Binomial):
-        raise ValueError(
-            f"`fit(trials=...)` is for `glm.Binomial()`, and the family is "
-            f"{family.name}."
-        )
-    penalty = None if l2 is None else as_float(l2, "l2").astype(dtype)
-    if penalty is not None:
-        if penalty.shape not in ((), (p,)):
-            raise ValueError(
-                f"`fit(l2=...)` has shape {penalty.shape}, and `X` has {p} columns. "
-                f"Give a number, or one value for each column: shape ({p},)."
-            )
-        penalty = jnp.broadcast_to(penalty, (p,))
     return Data(
-        X if X.dtype == dtype else X.astype(dtype),
-        y if y.dtype == dtype else y.astype(dtype),
+        X,
+        y,
         offset,
         rows("trials", trials),
         rows("freq_weights", freq_weights),
         rows("var_weights", var_weights),
-        penalty,
+        None if l2 is None else _penalty(l2, p, X.dtype),
     )
+
+
+def _design(X: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
+    """Returns design and response, of one type."""
+    X, y = as_float(X, "X"), as_float(y, "y")
+    if X.ndim != 2 or y.ndim != 1 or X.shape[0] != y.shape[0]:
+        raise ValueError(
+            f"`fit` takes `X` of shape (n, p) and `y` of shape (n,), and got "
+            f"{X.shape} and {y.shape}."
+            + (" Write `y[:, 0]`." if y.ndim == 2 and y.shape[1] == 1 else "")
+        )
+    if X.size == 0:
+        raise ValueError(f"`fit` got `X` of shape {X.shape}: there is nothing to fit.")
+    dtype = X.dtype if X.dtype == y.dtype else jnp.result_type(X, y)
+    # A cast to its own type copies a large design.
+    return (X if X.dtype == dtype else X.astype(dtype)), y.astype(dtype)
+
+
+def _rows(name: str, value: ArrayLike, shape: tuple[int, int], dtype: Any) -> Array:
+    """Returns one number for each row, or for each row and linear predictor."""
+    n, m = shape
+    array = as_float(value, name).astype(dtype)
+    if m > 1 and array.shape == shape:
+        return array
+    if array.ndim == 0 or array.shape == (n,):
+        return jnp.broadcast_to(array, (n,))
+    raise ValueError(
+        f"`fit({name}=...)` has shape {array.shape}, and `X` has {n} rows. Give a "
+        f"number, or one value for each row: shape ({n},)."
+    )
+
+
+def _penalty(l2: ArrayLike, p: int, dtype: Any) -> Array:
+    penalty = as_float(l2, "l2").astype(dtype)
+    if penalty.shape not in ((), (p,)):
+        raise ValueError(
+            f"`fit(l2=...)` has shape {penalty.shape}, and `X` has {p} columns. "
+            f"Give a number, or one value for each column: shape ({p},)."
+        )
+    return jnp.broadcast_to(penalty, (p,))
 
 
 def log_exposure(verb: str, family: AbstractFamily, exposure: ArrayLike) -> Array:
