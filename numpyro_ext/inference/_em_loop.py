@@ -19,6 +19,8 @@ from ._newton import minimise
 RUNNING, CONVERGED, EXHAUSTED, DECREASED, BROKEN = range(5)
 # Plain steps before an extrapolation: two gains are needed to see the end.
 NUM_PLAIN = 3
+# By what the longest extrapolation grows and shrinks.
+GROWTH = 4.0
 # A fall of this many units of rounding is one.
 ROUNDING = 1e5
 # Gains are taken to shrink by one part in that many at least.
@@ -42,6 +44,8 @@ class Climb(NamedTuple):
     value: Float[Array, ""]
     gain: Float[Array, ""]
     slowness: Float[Array, ""]
+    # The most steps that an extrapolation may take; success and failure set it.
+    longest: Float[Array, ""]
     # The last accepted points, the latest at the end.
     points: Float[Array, "2 n"]
     num_plain: Int[Array, ""]
@@ -98,6 +102,7 @@ def _begin(completion, unravel, flat: Array, max_iterations: int) -> Climb:
         value=-infinite,
         gain=infinite,
         slowness=jnp.zeros((), flat.dtype),
+        longest=jnp.full((), GROWTH, flat.dtype),
         points=jnp.stack([flat, flat]),
         num_plain=zero,
         num_passes=zero,
@@ -127,7 +132,11 @@ def _body(
         status=jnp.where(is_finite | is_first, status, BROKEN).astype(jnp.int32),
         drop=state.value - value,
     )
-    fallen = state._replace(candidate=state.fallback, is_jump=jnp.zeros((), bool))
+    fallen = state._replace(
+        candidate=state.fallback,
+        is_jump=jnp.zeros((), bool),
+        longest=jnp.maximum(state.longest / GROWTH**2, GROWTH),
+    )
     looking = state._replace(
         last=_centre(found, state.last), num_passes=state.num_passes + 1
     )
@@ -193,18 +202,21 @@ def _go_on(
 
         new = minimise(loss, state.safe, tol=M_SHARE * tol, max_steps=MAX_NEWTON)
         num_plain = state.num_plain + 1
-        jumped, length = _extrapolate(state.points, new)
+        jumped, length, wanted = _extrapolate(state.points, new, state.longest)
         is_due = (num_plain >= NUM_PLAIN) & jnp.all(jnp.isfinite(jumped))
         is_due = is_due & (acceleration != "none")
         slowness = jnp.where(
-            is_due, jnp.maximum(length, 0.5 * state.slowness), state.slowness
+            is_due, jnp.maximum(wanted, 0.5 * state.slowness), state.slowness
         )
+        # A rejection takes this growth back, and more.
+        is_short = is_due & (wanted > length)
         return state._replace(
             candidate=jnp.where(is_due, jumped, new),
             is_jump=is_due,
             fallback=new,
             num_plain=jnp.where(is_due, 0, num_plain),
             slowness=slowness,
+            longest=jnp.where(is_short, GROWTH * state.longest, state.longest),
             num_iterations=state.num_iterations + 1,
         )
 
@@ -213,11 +225,14 @@ def _go_on(
     )
 
 
-def _extrapolate(points: Float[Array, "2 n"], new: Float[Array, " n"]):
-    """SQUAREM of two steps, with the length that Varadhan and Roland call S3."""
+def _extrapolate(
+    points: Float[Array, "2 n"], new: Float[Array, " n"], longest: Array
+) -> tuple[Float[Array, " n"], Array, Array]:
+    """SQUAREM of two steps: the point, its length, and the length without a bound."""
     first, second = points[1] - points[0], new - points[1]
     bend = second - first
     size = jnp.sqrt(jnp.sum(first * first) / jnp.sum(bend * bend))
-    length = jnp.maximum(size, 1.0)
+    wanted = jnp.maximum(size, 1.0)
+    length = jnp.minimum(wanted, longest)
     jumped = points[0] + 2.0 * length * first + length * length * bend
-    return jumped, length
+    return jumped, length, wanted
