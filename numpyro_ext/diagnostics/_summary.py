@@ -8,8 +8,8 @@ import pandas as pd
 from .._checks import nearest
 from ..inference import Fit
 from ..inference._independent import MAX_PARETO_K
-from ._datatree import to_numpy
 from ._sample_stats import sample_stats
+from ._tree_groups import to_numpy
 
 CI_PROB = 0.89
 
