@@ -1,6 +1,7 @@
 """From a `Fit` to an ArviZ tree with every group that ArviZ reads."""
 
 import datetime
+import functools
 import json
 from importlib.metadata import version
 from typing import Any
@@ -184,7 +185,7 @@ def _attributes(fit: Fit) -> dict[str, Any]:
     return {
         "inference_library": "numpyro_ext",
         "inference_library_version": __version__,
-        **versions,
+        **_versions(),
         "engine": type(fit.engine).__name__,
         "kind": fit.kind,
         "space": "unconstrained" if fit.jacobian else "constrained",
@@ -195,6 +196,11 @@ def _attributes(fit: Fit) -> dict[str, Any]:
         "created_at": datetime.datetime.now(datetime.UTC).isoformat(),
         **_own_account(fit),
     }
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    return {f"{name.replace('-', '_')}_version": version(name) for name in LIBRARIES}
 
 
 def _own_account(fit: Fit) -> dict[str, float]:

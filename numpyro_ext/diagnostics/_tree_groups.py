@@ -1,5 +1,6 @@
 """The groups of a tree that are computed from a fit, each an array of (chain, draw)."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -66,10 +67,11 @@ def log_prob_groups(
 
     Both come from one program over all draws, a chunk of them at a time.
     """
-    first = jax.tree.map(lambda leaf: leaf[0, 0], positions)
-    shapes = eqx.filter_eval_shape(spec.pointwise_log_likelihood, first)
-    num = int(np.prod(jax.tree.leaves(positions)[0].shape[:2]))
-    chunk = chunk_size(num, sum(x.size * x.dtype.itemsize for x in shapes.values()))
+    first = jax.tree.leaves(positions)[0]
+    num_data = sum(
+        math.prod(site.shape) for site in spec.sites if site.kind == "observed"
+    )
+    chunk = chunk_size(math.prod(first.shape[:2]), num_data * first.dtype.itemsize)
     found = _log_probs(spec, positions, likelihood, prior, chunk)
     return to_numpy(found[0]), to_numpy(found[1])
 
