@@ -3,8 +3,8 @@
     python benchmarks/diagnostics.py [tree] [sbc]
 
 `tree`: pointwise log likelihood, and the tree that holds it, against
-`arviz_base.from_numpyro` and what it calls, from the same draws. `sbc`: 200 simulations of NUTS on a
-small regression, in a new process, compilation included.
+`arviz_base.from_numpyro` and what it calls, from the same draws. `sbc`: 200 simulations
+of NUTS on a small regression, in a new process, compilation included.
 """
 
 import argparse

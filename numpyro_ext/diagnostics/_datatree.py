@@ -179,9 +179,6 @@ def _same(one: np.ndarray, other: np.ndarray | None) -> bool:
 def _attributes(fit: Fit) -> dict[str, Any]:
     from .. import __version__
 
-    versions = {
-        f"{name.replace('-', '_')}_version": version(name) for name in LIBRARIES
-    }
     return {
         "inference_library": "numpyro_ext",
         "inference_library_version": __version__,
