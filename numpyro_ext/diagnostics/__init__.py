@@ -8,6 +8,13 @@ from ._diagnose import Diagnosis as Diagnosis
 from ._diagnose import diagnose as diagnose
 from ._pit import pit as pit
 from ._pit import quantile_residuals as quantile_residuals
+from ._plots import plot_coverage as plot_coverage
+from ._plots import plot_members as plot_members
+from ._plots import plot_pit_ecdf as plot_pit_ecdf
+from ._plots import plot_predictive as plot_predictive
+from ._plots import plot_residual_qq as plot_residual_qq
+from ._plots import plot_residuals as plot_residuals
+from ._plots import plot_sbc as plot_sbc
 from ._sbc import SBCResult as SBCResult
 from ._sbc import sbc as sbc
 from ._scores import brier_score as brier_score

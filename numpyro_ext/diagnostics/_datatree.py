@@ -16,6 +16,7 @@ from jaxtyping import Array, Key
 from .._checks import check_positive_int
 from ..inference import Fit
 from ._dims import constant_dims, row_dims, site_dims
+from ._moments import moments_group
 from ._new_data import prediction_groups
 from ._tree_groups import (
     Group,
@@ -80,11 +81,15 @@ def to_datatree(
 
     Returns:
         A tree with `posterior`, `sample_stats`, `posterior_predictive`,
-        `log_likelihood`, `log_prior`, `observed_data`, `constant_data`, what was asked
-        for, and `warmup_posterior` and `warmup_sample_stats` if the fit kept its
-        warm-up. The attributes say engine, kind (as `Fit.kind`), space (`constrained`
-        where the density leaves the Jacobian out), the random key as `seed`, versions,
-        log evidence and what the engine says of its own error.
+        `predictive_moments`, `log_likelihood`, `log_prior`, `observed_data`,
+        `constant_data`, what was asked for, and `warmup_posterior` and
+        `warmup_sample_stats` if the fit kept its warm-up. The moments (for new data:
+        `predictions_moments`) of a datum `y` are `y_mean`, `y_epistemic`, the variance
+        of E[y | draw] over the draws, and `y_aleatoric`, the mean of Var[y | draw].
+
+        The attributes say engine, kind (as `Fit.kind`), space (`constrained` where the
+        density leaves the Jacobian out), the random key as `seed`, versions, log
+        evidence and what the engine says of its own error.
 
     Raises:
         ValueError: for `new_data` of a spec without NumPyro model.
@@ -100,6 +105,8 @@ def to_datatree(
     observed = observed_group(fit)
     if posterior_predictive and observed:
         groups["posterior_predictive"] = replicated_group(fit, key, replicates, None)
+        moments = moments_group(fit, spec.model.args, spec.model.kwargs)
+        groups |= {"predictive_moments": moments} if moments else {}
     groups |= _log_probs(fit, log_likelihood and bool(observed), log_prior)
     if unconstrained:
         by_site = jax.vmap(jax.vmap(spec.model.by_site))(fit.positions)
@@ -150,6 +157,11 @@ def _dataset(
         group, kept = drop_masked(group)
         dims = dims | {n: [f"{n}_unmasked"] for n in kept}
         coords = coords | {f"{n}_unmasked": index for n, index in kept.items()}
+    if name.endswith("moments"):
+        # `y_mean` and the others have the dimensions of `y`.
+        dims = dims | {
+            n: dims[n.rpartition("_")[0]] for n in group if n.rpartition("_")[0] in dims
+        }
     if name == "log_prior":
         dims = {}  # one number for each site
     if name == "unconstrained_posterior":
@@ -164,7 +176,7 @@ def _dataset(
         group,
         dims={**dims},
         coords=coords,
-        sample_dims=[] if name.endswith("data") else ["chain", "draw"],
+        sample_dims=[] if name.endswith(("data", "moments")) else ["chain", "draw"],
         # A log likelihood has fewer axes than a datum that is a vector.
         skip_event_dims=name.endswith("log_likelihood"),
         # More members than draws is what an ensemble is, so ArviZ's check is off.

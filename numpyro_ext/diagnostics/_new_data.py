@@ -12,6 +12,7 @@ from ..inference import Fit
 from ..inference._data import as_leaves
 from ..inference._numpyro_model import NumPyroModel
 from ..inference._site_messages import Message, is_data, unmasked_log_prob
+from ._moments import moments_group
 from ._tree_groups import (
     Group,
     chunk_size,
@@ -38,6 +39,9 @@ def prediction_groups(
     first = jax.tree.map(lambda leaf: leaf[0, 0], draws)
     observed = to_numpy(_held_out(model, first, leaves)[1])
     constant = constant_group(leaves, observed, fit.spec.sites)
+    moments = moments_group(fit, (), leaves)
+    if moments:
+        groups["predictions_moments"] = moments
     if constant:
         groups["predictions_constant_data"] = constant
     if observed:

@@ -103,7 +103,9 @@ def test_every_engine_gives_every_group_in_chains_and_draws(engine):
         "unconstrained_posterior",
         "prior",
         "prior_predictive",
+        "predictive_moments",
         "predictions",
+        "predictions_moments",
         "predictions_constant_data",
         "predictions_observed_data",
         "predictions_log_likelihood",
@@ -113,7 +115,7 @@ def test_every_engine_gives_every_group_in_chains_and_draws(engine):
     if engine != "EnsembleMAP":
         groups |= {"log_likelihood", "log_prior"}
     assert set(tree.children) == groups
-    for name in groups - {n for n in groups if n.endswith("data")}:
+    for name in groups - {n for n in groups if n.endswith(("data", "moments"))}:
         for variable in tree[name].data_vars.values():
             assert variable.dims[:2] == ("chain", "draw"), (name, variable.name)
     chains, draws = jax.tree.leaves(fit.positions)[0].shape[:2]
@@ -250,6 +252,30 @@ def test_predictions_follow_the_law_at_the_new_data():
     z = (tree["predictions"]["y"].values - mean) / noise[..., None]
     for column in z[0].T:
         assert stats.kstest(column, "norm").pvalue > 1e-3
+
+
+def test_the_variance_of_predictions_has_two_parts():
+    tree = full_tree()
+    post = tree["posterior"]
+    for group, rows in (("predictive_moments", X), ("predictions_moments", X[:4])):
+        mean = post["weights"].values @ rows.T + post["level"].values[..., None]
+        moments = tree[group]
+        assert moments["y_mean"].dims == ("rows",)
+        np.testing.assert_allclose(moments["y_mean"], mean.mean((0, 1)), rtol=1e-12)
+        np.testing.assert_allclose(moments["y_epistemic"], mean.var((0, 1)), rtol=1e-9)
+        noise = np.mean(post["noise"].values ** 2)
+        np.testing.assert_allclose(moments["y_aleatoric"], noise, rtol=1e-12)
+
+
+def test_a_law_without_a_mean_has_no_moments():
+    def heavy(y):
+        loc = numpyro.sample("loc", dist.Normal(0.0, 1.0))
+        numpyro.sample("y", dist.Cauchy(loc, 1.0).expand([20]), obs=y)
+
+    fit = Laplace(num_samples=20, num_starts=1).run(
+        ModelSpec(heavy, Y), jax.random.key(0)
+    )
+    assert "predictive_moments" not in fit.to_datatree().children
 
 
 def test_the_unconstrained_group_is_where_the_engine_works():
