@@ -12,6 +12,7 @@ from ._plots import plot_coverage as plot_coverage
 from ._plots import plot_members as plot_members
 from ._plots import plot_pit_ecdf as plot_pit_ecdf
 from ._plots import plot_predictive as plot_predictive
+from ._plots import plot_reliability as plot_reliability
 from ._plots import plot_residual_qq as plot_residual_qq
 from ._plots import plot_residuals as plot_residuals
 from ._plots import plot_sbc as plot_sbc

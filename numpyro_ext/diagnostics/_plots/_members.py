@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MAX_ROWS = 30
+SAME = 1e-6
+MIN_NATS = 0.1
 
 
 def plot_members(
@@ -70,7 +72,9 @@ def _draw(
     labels = list(rows)
     x = np.stack(list(rows.values()))
     mean, sd = x.mean(axis=1), x.std(axis=1, ddof=1)
-    scaled = (x - mean[:, None]) / np.where(sd > 0, sd, 1.0)[:, None]
+    # Differences of rounding are none.
+    unit = np.maximum(sd, SAME * (1.0 + np.abs(mean)))
+    scaled = (x - mean[:, None]) / unit[:, None]
     lp = np.asarray(tree["sample_stats"]["lp"].mean("draw").values)
     below = np.nanmax(lp) - lp
     codes = json.loads(tree.attrs.get("status", "[]"))
@@ -88,7 +92,7 @@ def _draw(
         cmap="cividis",
         s=22,
         vmin=0.0,
-        vmax=max(float(np.nanmax(below)), 1e-3),
+        vmax=max(float(np.nanmax(below)), MIN_NATS),
         label="member",
     )
     if is_bad.any():

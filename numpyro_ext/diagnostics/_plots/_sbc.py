@@ -50,7 +50,7 @@ def plot_sbc(
             raise ValueError(
                 f"`plot_sbc`: no ranks of `{name}`; {nearest(name, result.ranks)}"
             )
-    ax = axes(ax)
+    ax = axes(ax, width=7.2)
     band = ecdf_band(len(result.numbers), prob=1 - (1 - prob) / len(names))
     ax.fill_between(
         band.points,

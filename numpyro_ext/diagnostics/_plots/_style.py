@@ -27,7 +27,7 @@ BAND = "0.86"
 GUIDE = "0.45"
 
 
-def axes(ax: "Axes | None") -> "Axes":
+def axes(ax: "Axes | None", *, width: float = 5.6) -> "Axes":
     """Returns the axes given, or those of a new figure.
 
     Raises:
@@ -42,7 +42,7 @@ def axes(ax: "Axes | None") -> "Axes":
             "Pictures need matplotlib, which is not installed. Run `pip install "
             "'numpyro-ext-suite[plots]'`."
         ) from error
-    _, new = plt.subplots(figsize=(5.6, 4.2), layout="constrained")
+    _, new = plt.subplots(figsize=(width, 4.2), layout="constrained")
     return new
 
 
