@@ -201,10 +201,16 @@ def _attributes(fit: Fit) -> dict[str, Any]:
         "jacobian": int(fit.jacobian),
         "seed": json.dumps(jax.random.key_data(fit.key).tolist()),
         **({"sampling_time": fit.timing["total"]} if fit.timing else {}),
+        "latent": json.dumps(_latent_variables(fit)),
         "status": json.dumps([status.code.name for status in fit.status]),
         "created_at": datetime.datetime.now(datetime.UTC).isoformat(),
         **_own_account(fit),
     }
+
+
+def _latent_variables(fit: Fit) -> list[str]:
+    latent = {name: fit.draws[name] for name in fit.spec.sites.coordinates}
+    return list(to_numpy(latent))
 
 
 @functools.cache
