@@ -1,7 +1,11 @@
 """Judging a fit on its ArviZ tree. The only part of the package that imports ArviZ."""
 
+from ._all_scores import Scores as Scores
+from ._all_scores import scores as scores
 from ._bands import Band as Band
 from ._bands import ecdf_band as ecdf_band
+from ._brier import BrierDecomposition as BrierDecomposition
+from ._brier import brier_decomposition as brier_decomposition
 from ._datatree import to_datatree as to_datatree
 from ._diagnose import Check as Check
 from ._diagnose import Diagnosis as Diagnosis

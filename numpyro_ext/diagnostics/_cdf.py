@@ -181,7 +181,11 @@ def _sum_up(law: Distribution, y: Array) -> Float[Array, "..."]:
 @_at.register(dist.BernoulliLogits)
 def _bernoulli(law: Any, y: Array) -> Float[Array, "..."]:
     is_logits = isinstance(law, dist.BernoulliLogits)
-    zero = jax.nn.sigmoid(-law.logits) if is_logits else 1.0 - law.probs
+    zero = (
+        jax.nn.sigmoid(-jnp.asarray(law.logits))
+        if is_logits
+        else 1.0 - jnp.asarray(law.probs)
+    )
     return jnp.where(y >= 1, 1.0, jnp.where(y >= 0, zero, 0.0))
 
 
@@ -189,7 +193,11 @@ def _bernoulli(law: Any, y: Array) -> Float[Array, "..."]:
 @_at.register(dist.BinomialLogits)
 def _binomial(law: Any, y: Array) -> Float[Array, "..."]:
     is_logits = isinstance(law, dist.BinomialLogits)
-    failure = jax.nn.sigmoid(-law.logits) if is_logits else 1.0 - jnp.asarray(law.probs)
+    failure = (
+        jax.nn.sigmoid(-jnp.asarray(law.logits))
+        if is_logits
+        else 1.0 - jnp.asarray(law.probs)
+    )
     k, n = jnp.floor(y).astype(failure.dtype), jnp.asarray(law.total_count)
     is_inside = (k >= 0) & (k < n)
     safe = jnp.where(is_inside, k, 0.0)
@@ -201,7 +209,11 @@ def _binomial(law: Any, y: Array) -> Float[Array, "..."]:
 @_at.register(dist.GeometricLogits)
 def _geometric(law: Any, y: Array) -> Float[Array, "..."]:
     is_logits = isinstance(law, dist.GeometricLogits)
-    log_failure = -jax.nn.softplus(law.logits) if is_logits else jnp.log1p(-law.probs)
+    log_failure = (
+        -jax.nn.softplus(law.logits)
+        if is_logits
+        else jnp.log1p(-jnp.asarray(law.probs))
+    )
     tries = jnp.maximum(jnp.floor(y) + 1.0, 0.0)
     # Certain success: 0 times infinity.
     return jnp.where(
