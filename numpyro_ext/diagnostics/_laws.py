@@ -50,7 +50,8 @@ def with_laws(tree: xr.DataTree, model: ModelSpec | Fit) -> xr.DataTree:
             or a posterior that lacks a site.
     """
     spec = model.spec if isinstance(model, Fit) else model
-    if not isinstance(spec.model, NumPyroModel):
+    numpyro_model = spec.model
+    if not isinstance(numpyro_model, NumPyroModel):
         raise ValueError(
             "`with_laws` reads the laws of the data off a NumPyro model, and this spec "
             "is a plain log density. Leave `model` out: predictive draws are used then."
@@ -59,14 +60,15 @@ def with_laws(tree: xr.DataTree, model: ModelSpec | Fit) -> xr.DataTree:
     first = jax.tree.map(lambda leaf: leaf[0, 0], draws)
     missing: dict[str, str] = {}
     # An abstract pass, because a compiled one reports nothing.
-    eqx.filter_eval_shape(lambda one: _evaluate(spec.model, one, missing), first)
+    eqx.filter_eval_shape(lambda one: _evaluate(numpyro_model, one, missing), first)
     observed = {
-        variable_name(n): np.asarray(y) for n, y in _observed(spec.model, first).items()
+        variable_name(n): np.asarray(y)
+        for n, y in _observed(numpyro_model, first).items()
     }
     prefix = _split_of(tree, observed)
     data = tree[f"{prefix}observed_data"].to_dataset()
     event_dims = {variable_name(site.name): site.event_dim for site in spec.sites}
-    found = _checked(_evaluate_all(spec.model, draws), missing)
+    found = _checked(_evaluate_all(numpyro_model, draws), missing)
     new = tree.copy()
     for quantity, arrays in found.items():
         extra = ["category"] if quantity == "probs" else []
