@@ -18,6 +18,7 @@ from ._laws import with_laws as with_laws
 from ._pit import pit as pit
 from ._pit import quantile_residuals as quantile_residuals
 from ._plots import plot_coverage as plot_coverage
+from ._plots import plot_loo_pit as plot_loo_pit
 from ._plots import plot_members as plot_members
 from ._plots import plot_pit_ecdf as plot_pit_ecdf
 from ._plots import plot_predictive as plot_predictive
@@ -26,6 +27,7 @@ from ._plots import plot_residual_qq as plot_residual_qq
 from ._plots import plot_residuals as plot_residuals
 from ._plots import plot_sbc as plot_sbc
 from ._reliability import Reliability as Reliability
+from ._report import report as report
 from ._sbc import SBCResult as SBCResult
 from ._sbc import sbc as sbc
 from ._scores import brier_score as brier_score

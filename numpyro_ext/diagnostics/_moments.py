@@ -69,7 +69,8 @@ def _moments(
         return jax.tree.map(jnp.add, sums, terms), None
 
     zeros = {
-        n: (jnp.zeros_like(m), jnp.zeros_like(m), v * 0) for n, (m, v) in first.items()
+        name: (jnp.zeros_like(mean), jnp.zeros_like(mean), jnp.zeros_like(variance))
+        for name, (mean, variance) in first.items()
     }
     sums, _ = jax.lax.scan(step, zeros, draws)
     num = jax.tree.leaves(draws)[0].shape[0]
@@ -89,6 +90,7 @@ def _of_law(law: Distribution) -> tuple[Array, Array] | None:
     except NotImplementedError:
         return None
     shape = tuple(law.shape())
-    return tuple(
-        jnp.broadcast_to(jnp.asarray(x, float), shape) for x in (mean, variance)
+    return (
+        jnp.broadcast_to(jnp.asarray(mean, float), shape),
+        jnp.broadcast_to(jnp.asarray(variance, float), shape),
     )

@@ -16,9 +16,12 @@ from matplotlib.collections import PolyCollection
 from scipy import stats
 
 from numpyro_ext.diagnostics import (
+    Calibration,
     SBCResult,
+    calibration,
     ecdf_band,
     plot_coverage,
+    plot_loo_pit,
     plot_members,
     plot_pit_ecdf,
     plot_predictive,
@@ -27,7 +30,7 @@ from numpyro_ext.diagnostics import (
     plot_residuals,
     plot_sbc,
 )
-from numpyro_ext.diagnostics._plots._reliability import reliability
+from numpyro_ext.diagnostics._plots._reliability import simultaneous_curve
 from numpyro_ext.diagnostics._plots._residuals import _order_band
 from numpyro_ext.inference import EnsembleMAP, Laplace, ModelSpec
 
@@ -162,15 +165,17 @@ X_DATA = RNG.uniform(-2, 2, size=25)
 Y_DATA = 1.5 * X_DATA + 0.4 * RNG.normal(size=25)
 
 
+SPEC = ModelSpec(model, X_DATA, y=Y_DATA)
+
+
 @functools.cache
 def tree_of(engine):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # short runs
-        spec = ModelSpec(model, X_DATA, y=Y_DATA)
         fit = {
             "Laplace": Laplace(num_samples=400, num_starts=1),
             "EnsembleMAP": EnsembleMAP(num_members=4, num_steps=60, num_candidates=1),
-        }[engine].run(spec, jax.random.key(0))
+        }[engine].run(SPEC, jax.random.key(0))
     new = np.linspace(-3, 3, 11)[::-1]
     return fit.to_datatree(new_data={"x": new, "y": 1.5 * new})
 
@@ -242,14 +247,13 @@ def pool_adjacent(values):
 def test_reliability_band_holds_new_outcomes_with_its_probability():
     p = np.repeat(np.linspace(0.05, 0.95, 10), 20)
     rng = np.random.default_rng(3)
-    curve = reliability(
-        p, np.zeros(200), prob=0.9, num_simulations=2000, key=jax.random.key(1)
-    )
+    uniform = np.random.default_rng(4).random((2000, 200))
+    _, _, lower, upper = simultaneous_curve(p, np.zeros(200), uniform, 0.9)
     inside = 0
     for _ in range(400):
         shares = (rng.random(200) < p).reshape(10, 20).mean(axis=1)
         fit = np.repeat(pool_adjacent(shares), 20)
-        inside += np.all((fit >= curve.lower) & (fit <= curve.upper))
+        inside += np.all((fit >= lower - 1e-12) & (fit <= upper + 1e-12))
     # Shares are whole numbers of twentieths, so that the band holds a little more.
     assert 0.86 <= inside / 400 <= 0.97
 
@@ -282,6 +286,61 @@ def test_members_are_dots_at_their_distance_from_the_mean():
         plot_members(tree, var_names=["slop"])
     with pytest.raises(ValueError, match="the tree has one"):
         plot_members(tree_of("Laplace"))
+
+
+@functools.cache
+def calibrated():
+    return calibration(tree_of("Laplace"), model=SPEC, split="LOO")
+
+
+def test_a_result_of_calibration_brings_its_own_curve():
+    result = calibrated()
+    site = result.sites["y"]
+    ax = plot_coverage(result)
+    check_words(ax, "y, leave-one-out: n = 25")
+    np.testing.assert_allclose(line(ax, "observed")[1], site.curve["coverage"])
+    points, lower, upper = edges(ax)
+    np.testing.assert_allclose(points, site.curve["nominal"])
+    np.testing.assert_allclose(lower, site.curve["lower"])
+    np.testing.assert_allclose(upper, site.curve["upper"])
+    with pytest.raises(ValueError, match="site `y` has no probabilities"):
+        plot_reliability(result)
+    two = Calibration({"a": site, "b": site})
+    with pytest.raises(ValueError, match=r"\['a', 'b'\].*sites\['a'\]"):
+        plot_coverage(two)
+
+
+def test_loo_pit_is_that_of_calibration():
+    ax = plot_loo_pit(tree_of("Laplace"), model=SPEC)
+    check_words(ax, "PIT of y, leave-one-out: n = 25")
+    points, difference = line(ax, "observed")
+    u = calibrated().sites["y"].pit.ravel()
+    reference = stats.ecdf(u).cdf.evaluate(points) - points
+    np.testing.assert_allclose(difference, reference, atol=1e-15)
+    with pytest.raises(ValueError, match="are points"):
+        plot_loo_pit(tree_of("EnsembleMAP"))
+
+
+@pytest.mark.filterwarnings("ignore:The Laplace approximation is far")
+def test_binary_data_have_a_reliability_and_no_pit():
+    def coin(x, y=None):
+        slope = numpyro.sample("slope", dist.Normal(0.0, 0.5))
+        with numpyro.plate("rows", x.shape[0]):
+            numpyro.sample("y", dist.Bernoulli(logits=slope * x), obs=y)
+
+    y = (RNG.random(25) < 1 / (1 + np.exp(-2 * X_DATA))).astype(int)
+    fit = Laplace(num_samples=200, num_starts=1).run(
+        ModelSpec(coin, X_DATA, y=y), jax.random.key(0)
+    )
+    result = calibration(fit)
+    ax = plot_reliability(result)
+    check_words(ax, "y, leave-one-out, category 1", "95% band, each point")
+    found = result.sites["y"].reliability[1]
+    np.testing.assert_array_equal(line(ax, "observed")[1], found.frequency)
+    with pytest.raises(ValueError, match="no PIT.*plot_reliability"):
+        plot_pit_ecdf(result)
+    with pytest.raises(ValueError, match=r"category=3.*categories \[1\]"):
+        plot_reliability(result, category=3)
 
 
 def result_of(ranks):

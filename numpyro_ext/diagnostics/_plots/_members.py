@@ -104,6 +104,8 @@ def _draw(
             label=f"did not converge ({int(is_bad.sum())})",
         )
         ax.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), frameon=False, ncols=2)
+    reach = 1.1 * max(1.0, float(np.nanmax(np.abs(scaled))))
+    ax.set_xlim(-reach, reach)
     ax.set_yticks(range(len(labels)), labels)
     ax.set_ylim(len(labels) - 0.4, -0.6)
     right = ax.secondary_yaxis("right")

@@ -84,8 +84,8 @@ def plot_predictive(
         label=f"predictive, {prob:.0%}: aleatoric and epistemic",
     )
     words = f"{used} predictions of {name}"
-    if moments_group in tree.children and f"{name}_mean" in tree[moments_group]:
-        moments = tree[moments_group]
+    moments = tree[moments_group].to_dataset() if moments_group in tree.children else {}
+    if f"{name}_mean" in moments:
         mean = moments[f"{name}_mean"].values[order]
         epistemic = moments[f"{name}_epistemic"].values[order]
         aleatoric = moments[f"{name}_aleatoric"].values[order]
@@ -98,9 +98,10 @@ def plot_predictive(
         share = np.sum(epistemic) / np.sum(epistemic + aleatoric)
         if np.isfinite(share):
             words += f"; epistemic part of the variance {share:.0%}"
-    if data_group in tree.children and name in tree[data_group]:
-        data = tree[data_group][name].values[order]
-        ax.plot(place, data, ls="", marker=".", ms=5, color=BLACK, label="data")
+    data = tree[data_group].to_dataset() if data_group in tree.children else {}
+    if name in data:
+        values = data[name].values[order]
+        ax.plot(place, values, ls="", marker=".", ms=5, color=BLACK, label="data")
     ax.legend(
         loc="lower left",
         bbox_to_anchor=(0.0, 1.07),

@@ -1,44 +1,32 @@
 """Whether events happen as often as was said."""
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
 from jaxtyping import Array, Float, Key
-from scipy.optimize import isotonic_regression
 
 from ..._checks import check_key, check_open_interval, check_positive_int
+from .._brier import recalibrate
+from .._calibration import SiteCalibration
+from .._reliability import BAND_PROB, Reliability
 from .._values import Values
-from ._style import BAND, BLUE, GUIDE, VERMILION, axes, finish, in_words, percent
+from ._sources import site_of, title_of
+from ._style import BAND, BLUE, GUIDE, axes, finish, in_words, mark_outside, percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-class Reliability(NamedTuple):
-    """The frequency of an event by its stated probability, with a band.
-
-    Attributes:
-        stated: the stated probabilities, sorted.
-        observed: the isotonic fit of the outcomes to them.
-        lower: lower edge of the band.
-        upper: upper edge.
-    """
-
-    stated: Float[np.ndarray, " n"]
-    observed: Float[np.ndarray, " n"]
-    lower: Float[np.ndarray, " n"]
-    upper: Float[np.ndarray, " n"]
-
-
 def plot_reliability(
     probabilities: Values,
-    outcomes: Values,
+    outcomes: Values = None,
     *,
+    category: int = 1,
     prob: float = 0.95,
     num_simulations: int = 500,
     key: Key[Array, ""] | None = None,
-    title: str = "Reliability",
+    title: str | None = None,
     ax: "Axes | None" = None,
 ) -> "Axes":
     """Draws how often an event happened against how probable it was said to be.
@@ -51,8 +39,10 @@ def plot_reliability(
 
     Args:
         probabilities: stated probability of each event; for draws, their mean. For
-            categories, the probability of one of them.
-        outcomes: whether it happened, 0 or 1.
+            categories, the probability of one of them. Or a result of `calibration`, of
+            one site, which brings its own curve, and a band that holds at each point.
+        outcomes: whether it happened, 0 or 1; not with a result.
+        category: which category of a result.
         prob: probability of the whole band.
         num_simulations: simulated sets of outcomes for the band.
         key: random key of the simulations; by default always the same.
@@ -69,73 +59,64 @@ def plot_reliability(
 
     Source: Dimitriadis, Gneiting and Jordan (2021), PNAS 118, e2016191118.
     """
-    check_open_interval("plot_reliability", "prob", prob, 0.0, 1.0)
-    check_positive_int("plot_reliability", "num_simulations", num_simulations)
-    p, y = _check(probabilities, outcomes)
-    key = jax.random.key(0) if key is None else check_key("plot_reliability", key)
-    curve = reliability(p, y, prob=prob, num_simulations=num_simulations, key=key)
+    site = site_of("plot_reliability", probabilities)
+    if site is None:
+        check_open_interval("plot_reliability", "prob", prob, 0.0, 1.0)
+        check_positive_int("plot_reliability", "num_simulations", num_simulations)
+        p, y = _check(probabilities, outcomes)
+        key = jax.random.key(0) if key is None else check_key("plot_reliability", key)
+        uniform = np.asarray(jax.random.uniform(key, (num_simulations, p.size)))
+        p, observed, lower, upper = simultaneous_curve(p, y, uniform, prob)
+        label = f"{prob:.0%} band, whole curve"
+    else:
+        p, observed, lower, upper = _curve_of(site, category)[:4]
+        label = f"{BAND_PROB:.0%} band, each point"
+        title = title or f"{title_of(site)}, category {category}"
     ax = axes(ax)
-    outside = (curve.observed < curve.lower) | (curve.observed > curve.upper)
-    ax.fill_between(
-        curve.stated,
-        curve.lower,
-        curve.upper,
-        color=BAND,
-        label=f"{prob:.0%} band, whole curve",
-    )
+    outside = (observed < lower) | (observed > upper)
+    ax.fill_between(p, lower, upper, color=BAND, label=label)
     ax.plot([0, 1], [0, 1], color=GUIDE, lw=1, label="as stated")
-    ax.plot(curve.stated, curve.observed, color=BLUE, lw=1.8, label="observed")
-    ax.plot(
-        curve.stated[outside],
-        curve.observed[outside],
-        ls="",
-        marker="x",
-        color=VERMILION,
-        label="outside" if outside.any() else None,
-    )
+    ax.plot(p, observed, color=BLUE, lw=1.8, label="observed")
+    mark_outside(ax, p, observed, outside)
     counts, edges = np.histogram(p, bins=20, range=(0.0, 1.0))
     heights = 0.15 * counts / counts.max()
     ax.bar(edges[:-1], heights, width=0.05, align="edge", color="0.7", zorder=0.5)
     ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     percent(ax, x=True, y=True)
     ax.legend(loc="upper left", frameon=False, fontsize="small")
-    words = f"{title}: n = {p.size}, {in_words(outside, p.size)}"
+    words = f"{title or 'Reliability'}: n = {p.size}, {in_words(outside)}"
     return finish(ax, words, "stated probability", "share of events that happened")
 
 
-def reliability(
+def _curve_of(site: SiteCalibration, category: int) -> Reliability:
+    if category not in site.reliability:
+        known = sorted(site.reliability)
+        what = f"has the categories {known}" if known else "has no probabilities"
+        raise ValueError(
+            f"`plot_reliability(category={category})`: site `{site.name}` {what}. "
+            "Numbers are drawn by `plot_coverage`."
+        )
+    return site.reliability[category]
+
+
+def simultaneous_curve(
     p: Float[np.ndarray, " n"],
     y: Float[np.ndarray, " n"],
-    *,
+    uniform: Float[np.ndarray, "s n"],
     prob: float,
-    num_simulations: int,
-    key: Key[Array, ""],
-) -> Reliability:
-    """Returns the isotonic curve, and the band of right probabilities."""
-    p, order = np.sort(p), np.argsort(p, kind="stable")
-    # Equal probabilities are one place, with a weight.
-    stated, start = np.unique(p, return_index=True)
-    weights = np.diff(np.append(start, p.size)).astype(float)
-
-    def fit(events: Float[np.ndarray, " n"]) -> Float[np.ndarray, " k"]:
-        shares = np.add.reduceat(events, start) / weights
-        return isotonic_regression(shares, weights=weights).x
-
-    uniform = np.asarray(jax.random.uniform(key, (num_simulations, p.size)))
-    simulated = np.stack([fit(row) for row in (uniform < p).astype(float)])
-    lower, upper = _simultaneous(np.sort(simulated, axis=0), simulated, prob)
-    repeat = weights.astype(int)
-    observed = fit(y[order])
-    return Reliability(
-        p, *(np.repeat(edge, repeat) for edge in (observed, lower, upper))
-    )
+) -> tuple[Float[np.ndarray, " n"], ...]:
+    """Returns sorted `p`, the isotonic fit of `y`, and a band of simulated fits."""
+    order = np.argsort(p, kind="stable")
+    p = p[order]
+    fits = np.stack([recalibrate(p, row) for row in (uniform < p).astype(float)])
+    return p, recalibrate(p, y[order]), *_simultaneous(fits, prob)
 
 
 def _simultaneous(
-    ordered: Float[np.ndarray, "s k"], curves: Float[np.ndarray, "s k"], prob: float
-) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
+    curves: Float[np.ndarray, "s n"], prob: float
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
     """Returns the narrowest pointwise band of order statistics that holds `prob`."""
-    num = len(curves)
+    ordered, num = np.sort(curves, axis=0), len(curves)
     drop = 0
     for candidate in range(num // 2):
         low, high = ordered[candidate], ordered[num - 1 - candidate]

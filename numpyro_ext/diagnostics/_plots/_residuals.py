@@ -9,7 +9,7 @@ from scipy.special import ndtr, ndtri
 from ..._checks import check_open_interval, check_positive_int
 from .._bands import ecdf_band
 from .._values import Values
-from ._style import BAND, BLUE, GUIDE, VERMILION, axes, finish, in_words
+from ._style import BAND, BLUE, GUIDE, VERMILION, axes, finish, in_words, mark_outside
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,17 +59,10 @@ def plot_residual_qq(
     )
     ax.plot(normal, normal, color=GUIDE, lw=1, label="standard normal")
     ax.plot(normal, r, ls="", marker="o", ms=3, color=BLUE, label="observed")
-    ax.plot(
-        normal[outside],
-        r[outside],
-        ls="",
-        marker="x",
-        color=VERMILION,
-        label="outside" if outside.any() else None,
-    )
+    mark_outside(ax, normal, r, outside)
     ax.set_ylim(low, high)
     ax.legend(loc="upper left", frameon=False, fontsize="small")
-    words = f"{title}: n = {r.size}, {in_words(outside, r.size)}"
+    words = f"{title}: n = {r.size}, {in_words(outside)}"
     return finish(ax, words, "standard normal quantile", "residual (normal scores)")
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from ..._checks import check_open_interval
 from .._values import Values
@@ -81,10 +81,24 @@ def percent(ax: "Axes", *, x: bool = False, y: bool = False) -> None:
         ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
 
 
-def in_words(outside: Any, num: int) -> str:
+def mark_outside(
+    ax: "Axes",
+    x: Float[np.ndarray, " k"],
+    y: Float[np.ndarray, " k"],
+    outside: Bool[np.ndarray, " k"],
+) -> None:
+    """Puts a cross at each point outside its band."""
+    if outside.any():
+        style: dict[str, Any] = {"ls": "", "marker": "x", "color": VERMILION}
+        ax.plot(x[outside], y[outside], label="outside", **style)
+
+
+def in_words(outside: Bool[np.ndarray, " k"]) -> str:
     """Says whether a curve stays in its band."""
     count = int(np.sum(outside))
-    return "inside the band" if not count else f"outside at {count} of {num} points"
+    if not count:
+        return "inside the band"
+    return f"outside at {count} of {len(outside)} points"
 
 
 def finish(ax: "Axes", title: str, xlabel: str, ylabel: str) -> "Axes":
