@@ -199,7 +199,9 @@ def _of_site(
     if moments not in tree.children or f"{site.name}_mean" not in tree[moments]:
         return
     fitted = np.asarray(tree[moments][f"{site.name}_mean"].values).ravel()
-    if fitted.size == residuals.size:
+    # A mean that is the same for all data is nothing to draw against.
+    varies = np.ptp(fitted) > 1e-6 * np.max(np.abs(fitted))
+    if fitted.size == residuals.size and varies:
         yield (
             lambda: plot_residuals(
                 residuals,

@@ -16,6 +16,7 @@ from ._style import (
     ecdf,
     finish,
     in_words,
+    legend,
     mark_outside,
     percent,
 )
@@ -74,6 +75,6 @@ def plot_coverage(
     mark_outside(ax, points, covered, outside)
     ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     percent(ax, x=True, y=True)
-    ax.legend(loc="upper left", frameon=False, fontsize="small")
+    legend(ax)
     words = f"{title or 'Coverage'}: n = {num}, {in_words(outside)}"
     return finish(ax, words, "stated probability of interval", "share of data inside")

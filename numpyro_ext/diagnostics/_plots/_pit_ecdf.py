@@ -19,6 +19,7 @@ from ._style import (
     ecdf,
     finish,
     in_words,
+    legend,
     mark_outside,
     percent,
 )
@@ -75,7 +76,7 @@ def plot_pit_ecdf(
     ax.set_xlim(0, 1)
     ax.margins(y=0.25)
     percent(ax, y=True)
-    ax.legend(loc="upper right", frameon=False, fontsize="small")
+    legend(ax, ncols=3)
     words = f"{title or 'PIT'}: n = {u.size}, {in_words(outside)}"
     return finish(ax, words, "PIT value", "ECDF less uniform")
 

@@ -8,7 +8,7 @@ from scipy.special import ndtri
 
 from ..._checks import check_choice, check_open_interval, nearest
 from .._values import Values
-from ._style import BLACK, BLUE, ORANGE, axes, finish
+from ._style import BLACK, BLUE, ORANGE, axes, finish, legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -102,13 +102,7 @@ def plot_predictive(
     if name in data:
         values = data[name].values[order]
         ax.plot(place, values, ls="", marker=".", ms=5, color=BLACK, label="data")
-    ax.legend(
-        loc="lower left",
-        bbox_to_anchor=(0.0, 1.07),
-        ncols=2,
-        frameon=False,
-        fontsize="small",
-    )
+    legend(ax)
     return finish(ax, words, xlabel or xname, name)
 
 

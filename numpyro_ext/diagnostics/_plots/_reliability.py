@@ -12,7 +12,17 @@ from .._calibration import SiteCalibration
 from .._reliability import BAND_PROB, Reliability
 from .._values import Values
 from ._sources import site_of, title_of
-from ._style import BAND, BLUE, GUIDE, axes, finish, in_words, mark_outside, percent
+from ._style import (
+    BAND,
+    BLUE,
+    GUIDE,
+    axes,
+    finish,
+    in_words,
+    legend,
+    mark_outside,
+    percent,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -83,7 +93,7 @@ def plot_reliability(
     ax.bar(edges[:-1], heights, width=0.05, align="edge", color="0.7", zorder=0.5)
     ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     percent(ax, x=True, y=True)
-    ax.legend(loc="upper left", frameon=False, fontsize="small")
+    legend(ax)
     words = f"{title or 'Reliability'}: n = {p.size}, {in_words(outside)}"
     return finish(ax, words, "stated probability", "share of events that happened")
 

@@ -9,7 +9,17 @@ from scipy.special import ndtr, ndtri
 from ..._checks import check_open_interval, check_positive_int
 from .._bands import ecdf_band
 from .._values import Values
-from ._style import BAND, BLUE, GUIDE, VERMILION, axes, finish, in_words, mark_outside
+from ._style import (
+    BAND,
+    BLUE,
+    GUIDE,
+    VERMILION,
+    axes,
+    finish,
+    in_words,
+    legend,
+    mark_outside,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,7 +71,7 @@ def plot_residual_qq(
     ax.plot(normal, r, ls="", marker="o", ms=3, color=BLUE, label="observed")
     mark_outside(ax, normal, r, outside)
     ax.set_ylim(low, high)
-    ax.legend(loc="upper left", frameon=False, fontsize="small")
+    legend(ax)
     words = f"{title}: n = {r.size}, {in_words(outside)}"
     return finish(ax, words, "standard normal quantile", "residual (normal scores)")
 
@@ -126,15 +136,7 @@ def plot_residuals(
         label="mean of a bin ± 2 s.e.",
     )
     ax.margins(y=0.15)
-    ax.legend(
-        loc="lower center",
-        bbox_to_anchor=(0.5, 1.07),
-        ncols=3,
-        frameon=False,
-        fontsize="small",
-        columnspacing=1.0,
-        handletextpad=0.4,
-    )
+    legend(ax, ncols=3)
     off = int(np.sum(np.abs(means) > errors))
     words = f"{title}: n = {r.size}, bins off zero: {off} of {len(bins)}"
     return finish(ax, words, xlabel, "residual (normal scores)")

@@ -73,12 +73,14 @@ def ecdf(
 
 def percent(ax: "Axes", *, x: bool = False, y: bool = False) -> None:
     """Shows shares as per cent."""
-    from matplotlib.ticker import PercentFormatter
 
+    from matplotlib.ticker import FuncFormatter
+
+    shown = FuncFormatter(lambda share, _: f"{100 * share:.3g}%")
     if x:
-        ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        ax.xaxis.set_major_formatter(shown)
     if y:
-        ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        ax.yaxis.set_major_formatter(shown)
 
 
 def mark_outside(
@@ -99,6 +101,20 @@ def in_words(outside: Bool[np.ndarray, " k"]) -> str:
     if not count:
         return "inside the band"
     return f"outside at {count} of {len(outside)} points"
+
+
+def legend(ax: "Axes", *, ncols: int = 2) -> None:
+    """Puts the legend above the picture, where no curve can be."""
+    ax.legend(
+        loc="lower left",
+        bbox_to_anchor=(0.0, 1.07),
+        ncols=ncols,
+        frameon=False,
+        fontsize="small",
+        borderaxespad=0.0,
+        columnspacing=1.2,
+        handletextpad=0.5,
+    )
 
 
 def finish(ax: "Axes", title: str, xlabel: str, ylabel: str) -> "Axes":
