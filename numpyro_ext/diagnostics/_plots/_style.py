@@ -73,7 +73,6 @@ def ecdf(
 
 def percent(ax: "Axes", *, x: bool = False, y: bool = False) -> None:
     """Shows shares as per cent."""
-
     from matplotlib.ticker import FuncFormatter
 
     shown = FuncFormatter(lambda share, _: f"{100 * share:.3g}%")
