@@ -54,7 +54,10 @@ def quantiles(ordered: Ordered, probs: Values) -> Float[np.ndarray, "prob ..."]:
         return np.moveaxis((1 - share) * x[..., low] + share * x[..., high], -1, 0)
     size = 1.0 / np.sum(np.square(w), axis=-1, keepdims=True)
     at = (size * (np.cumsum(w, axis=-1) - 0.5 * w) + 0.5) / (size + 1.0)
-    return np.stack([_interpolate(prob, at, x) for prob in p])
+    # A draw without weight is no end of the sample.
+    least = np.min(at, axis=-1, where=w > 0, initial=1.0)
+    most = np.max(at, axis=-1, where=w > 0, initial=0.0)
+    return np.stack([_interpolate(np.clip(prob, least, most), at, x) for prob in p])
 
 
 def crps(
@@ -70,19 +73,21 @@ def crps(
         ranks = 2 * np.arange(num) + 1 - num
         pairs = num * (num - 1) if fair else num**2
         spread = np.sum(ranks * centred, axis=-1) / pairs
-        return np.mean(np.abs(x - y[..., None]), axis=-1) - spread
+        return np.asarray(np.mean(np.abs(x - y[..., None]), axis=-1) - spread)
     # sum over pairs w_s w_t |x_s - x_t| = 2 sum_i w_i (2 W_i - w_i - 1) x_(i)
     ranks = 2.0 * np.cumsum(w, axis=-1) - w - 1.0
     spread = np.sum(w * ranks * centred, axis=-1)
-    return np.sum(w * np.abs(x - y[..., None]), axis=-1) - spread
+    return np.asarray(np.sum(w * np.abs(x - y[..., None]), axis=-1) - spread)
 
 
 def _interpolate(
-    prob: float, at: Float[np.ndarray, "... draw"], x: Float[np.ndarray, "... draw"]
+    prob: Float[np.ndarray, "..."],
+    at: Float[np.ndarray, "... draw"],
+    x: Float[np.ndarray, "... draw"],
 ) -> Float[np.ndarray, "*obs"]:
     """Returns `np.interp` of each row."""
     last = x.shape[-1] - 1
-    count = np.count_nonzero(at < prob, axis=-1)[..., None]
+    count = np.count_nonzero(at < prob[..., None], axis=-1)[..., None]
     ends = np.clip(count - 1, 0, last), np.clip(count, 0, last)
     (low, high), (x_low, x_high) = (
         [np.take_along_axis(value, end, axis=-1)[..., 0] for end in ends]

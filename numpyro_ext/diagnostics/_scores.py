@@ -76,7 +76,7 @@ def interval_score(
             f"{tuple(np.argwhere(low > high)[0].tolist())}. Are they swapped?"
         )
     outside = np.maximum(low - y, 0.0) + np.maximum(y - high, 0.0)
-    return high - low + 2.0 / (1.0 - prob) * outside
+    return np.asarray(high - low + 2.0 / (1.0 - prob) * outside)
 
 
 def energy_score(
@@ -116,7 +116,7 @@ def energy_score(
     for first in range(0, num, block):
         gaps = np.linalg.norm(x[first : first + block, None] - x[None], axis=-1)
         spread = spread + np.sum(w[first : first + block, None] * w * gaps, axis=(0, 1))
-    return near - spread / 2.0 * (num / (num - 1) if fair else 1.0)
+    return np.asarray(near - spread / 2.0 * (num / (num - 1) if fair else 1.0))
 
 
 def brier_score(probability: Values, observed: Values) -> Float[np.ndarray, "*obs"]:
@@ -142,7 +142,7 @@ def brier_score(probability: Values, observed: Values) -> Float[np.ndarray, "*ob
             f"`brier_score` got the outcome {bad}; outcomes are 0 or 1. For counts use "
             "`crps`."
         )
-    return np.square(p - y)
+    return np.asarray(np.square(p - y))
 
 
 def log_score(log_likelihood: Values) -> Float[np.ndarray, "*obs"]:
@@ -164,7 +164,7 @@ def log_score(log_likelihood: Values) -> Float[np.ndarray, "*obs"]:
             "`log_score` takes log likelihoods with the draws on the first axis, and "
             "got a number."
         )
-    return np.log(len(values)) - np.logaddexp.reduce(values, axis=0)
+    return np.asarray(np.log(len(values)) - np.logaddexp.reduce(values, axis=0))
 
 
 def _read(

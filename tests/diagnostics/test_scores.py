@@ -88,6 +88,16 @@ def test_brier_and_log_score():
         brier_score([0.5], [2])
 
 
+def test_one_datum_needs_no_axis():
+    x, v = RNG.normal(size=8), RNG.normal(size=(8, 2))
+    assert crps(x, 0.3).shape == energy_score(v, [0.0, 0.0]).shape == ()
+    assert crps(x, 0.3) == crps(x[:, None], [0.3])[0]
+    assert log_score(x) == log_score(x[:, None])[0]
+    assert brier_score(0.3, 1) == pytest.approx(0.49)
+    assert interval_score(0.0, 1.0, 0.5, prob=0.5) == 1.0
+    assert scores(x, 0.3).interval_score.shape == (4,)
+
+
 def test_shapes_that_do_not_fit_are_named():
     with pytest.raises(ValueError, match=r"shape \(5, 3\).*data \(4,\)"):
         crps(np.zeros((5, 3)), np.zeros(4))
