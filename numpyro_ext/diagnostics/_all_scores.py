@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from .._checks import check_open_interval
-from ._quantiles import quantiles
+from ._ordered import order, quantiles
 from ._scores import brier_score, crps, energy_score, interval_score, log_score
 from ._values import Values
 
@@ -72,7 +72,8 @@ def scores(
     probs = np.asarray(levels, dtype=float).reshape(-1)
     for prob in probs:
         check_open_interval("scores", "levels", float(prob), 0.0, 1.0)
-    ends = quantiles(x, np.concatenate([(1 - probs) / 2, (1 + probs) / 2]))
+    tails = np.concatenate([(1 - probs) / 2, (1 + probs) / 2])
+    ends = quantiles(order(x), tails)
     intervals = [
         interval_score(low, high, y, prob=float(prob))
         for low, high, prob in zip(

@@ -86,7 +86,8 @@ class Calibration:
     @property
     def status(self) -> CheckStatus:
         """The worst status of all sites; `ok` only if something was judged."""
-        return max((site.status for site in self.sites.values()), key=ORDER.index)
+        found: list[CheckStatus] = [site.status for site in self.sites.values()]
+        return max(found, key=ORDER.index)
 
     @property
     def verdict(self) -> str:
@@ -170,17 +171,14 @@ def _of_numbers(
         why = "the tree has neither predictive draws nor laws of these data."
         return _unjudged(outcome, why)
     rng = _generator(key)
-    # Entries of a vector depend on each other in unknown ways: the least p-value of
-    # all, times their number, is valid for any.
-    tested = [reference_transforms(outcome, j, rng) for j in range(u.shape[1])]
-    p_values = [p_value(u[:, j], sets) for j, (sets, _) in enumerate(tested)]
-    p = min(1.0, len(p_values) * min(p_values))
-    sets, reference = tested[int(np.argmin(p_values))]
-    if reference == "independent data" and u.shape[1] == 1:
+    sets, reference = reference_transforms(outcome, rng)
+    p = p_value(u, sets)
+    if reference == "independent data" and not outcome.is_vector:
         ends = ecdf_band(len(u), prob=prob, points=levels)
         lower, upper = ends.lower, ends.upper
     else:
-        lower, upper = band(levels, np.abs(2.0 * sets - 1.0), prob)
+        flat = sets.reshape(len(sets), -1)
+        lower, upper = band(levels, np.abs(2.0 * flat - 1.0), prob)
     distance = np.abs(2.0 * u - 1.0).reshape(-1, 1)
     coverage = np.mean(distance <= levels, axis=0)
     curve = pd.DataFrame(

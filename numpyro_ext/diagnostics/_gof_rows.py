@@ -8,9 +8,9 @@ from jaxtyping import Array, Float, Key
 
 from ..inference._independent import MAX_PARETO_K
 from ._brier import brier_decomposition
+from ._ordered import Ordered, crps, order, quantiles
 from ._outcomes import Outcome, Split
-from ._quantiles import quantiles
-from ._scores import crps, energy_score, interval_score
+from ._scores import energy_score, interval_score
 
 # Draws whose pairs an energy score of many draws takes.
 MAX_PAIRED = 256
@@ -70,8 +70,11 @@ def rows(outcome: Outcome, settings: Settings) -> Iterator[Row]:
     if outcome.nature == "binary":
         yield from _binary(outcome)
     else:
-        yield from _scores(outcome)
-        yield from _intervals(outcome, settings)
+        draws = outcome.predicted.draws
+        ordered = None if draws is None else order(draws, outcome.entry_weights())
+        yield from _scores(outcome, ordered)
+        yield from _coverage(outcome, settings)
+        yield from _intervals(outcome, ordered, settings.levels)
     yield from _explained(outcome)
     yield from _variances(outcome)
     yield from _glm(outcome)
@@ -160,14 +163,6 @@ def _errors(outcome: Outcome, truth: np.ndarray | None) -> Iterator[Row]:
         root = np.sqrt(squares.mean())
         se = _se(squares) / (2 * root) if root > 0 else 0.0
         yield _row(outcome, metric, root, se=se, note=note)
-    draws = outcome.predicted.draws
-    if outcome.nature != "binary":
-        if draws is None:
-            yield _not_applicable(outcome, "mae", NO_DRAWS, "lower")
-            return
-        median = quantiles(draws, 0.5, outcome.entry_weights())[0]
-        note = "of the predictive median"
-        yield _mean_row(outcome, "mae", np.abs(median - outcome.observed), note)
 
 
 def _binary(outcome: Outcome) -> Iterator[Row]:
@@ -199,16 +194,17 @@ def _categories(outcome: Outcome) -> Iterator[Row]:
         yield _not_applicable(outcome, metric, "categories are no numbers")
 
 
-def _scores(outcome: Outcome) -> Iterator[Row]:
+def _scores(outcome: Outcome, ordered: Ordered | None) -> Iterator[Row]:
     draws = outcome.predicted.draws
-    names = ("crps", "energy_score") if outcome.is_vector else ("crps",)
-    if draws is None:
+    if draws is None or ordered is None:
         why = outcome.missing.get("draws", NO_DRAWS)
-        for name in names:
+        for name in ("mae", "crps", *(["energy_score"] if outcome.is_vector else [])):
             yield _not_applicable(outcome, name, why, "lower")
         return
-    values = crps(draws, outcome.observed, weights=outcome.entry_weights())
-    yield _mean_row(outcome, "crps", values)
+    median = quantiles(ordered, 0.5)[0]
+    note = "of the predictive median"
+    yield _mean_row(outcome, "mae", np.abs(median - outcome.observed), note)
+    yield _mean_row(outcome, "crps", crps(ordered, outcome.observed))
     if outcome.is_vector:
         yield _mean_row(outcome, "energy_score", *_energy(outcome, draws))
 
@@ -232,27 +228,29 @@ def _energy(outcome: Outcome, draws: np.ndarray) -> tuple[np.ndarray, str]:
     return near - 0.5 * spread, f"distances between {MAX_PAIRED} of the draws"
 
 
-def _intervals(outcome: Outcome, settings: Settings) -> Iterator[Row]:
-    levels, draws = settings.levels, outcome.predicted.draws
+def _coverage(outcome: Outcome, settings: Settings) -> Iterator[Row]:
     u = outcome.pit(settings.key)
-    names = [f"{100 * level:g}" for level in levels]
     if u is None:
         yield _not_applicable(outcome, "coverage", NO_DRAWS)
-    else:
-        distance = np.abs(2.0 * u - 1.0)
-        for level, name in zip(levels, names, strict=True):
-            inside = (distance <= level).astype(float)
-            yield _row(
-                outcome, f"coverage_{name}", inside.mean(), f"{level:g}", se=_se(inside)
-            )
-    if draws is None:
+        return
+    distance = np.abs(2.0 * u - 1.0)
+    for level in settings.levels:
+        inside = (distance <= level).astype(float)
+        name = f"coverage_{100 * level:g}"
+        yield _row(outcome, name, inside.mean(), f"{level:g}", se=_se(inside))
+
+
+def _intervals(
+    outcome: Outcome, ordered: Ordered | None, levels: Float[np.ndarray, " level"]
+) -> Iterator[Row]:
+    if ordered is None:
         why = outcome.missing.get("draws", NO_DRAWS)
         for metric in ("sharpness", "interval_score"):
             yield _not_applicable(outcome, metric, why, "lower")
         return
-    probs = np.concatenate([(1 - levels) / 2, (1 + levels) / 2])
-    ends = quantiles(draws, probs, outcome.entry_weights())
+    ends = quantiles(ordered, np.concatenate([(1 - levels) / 2, (1 + levels) / 2]))
     lower, upper = ends[: len(levels)], ends[len(levels) :]
+    names = [f"{100 * level:g}" for level in levels]
     for low, high, name in zip(lower, upper, names, strict=True):
         yield _mean_row(outcome, f"sharpness_{name}", high - low, "mean width")
     for low, high, level, name in zip(lower, upper, levels, names, strict=True):

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float, Key
 
-from .._checks import check_choice, nearest
+from .._checks import OWN_FRAMES, check_choice, nearest
 from ..inference import Fit, ModelSpec
 from ..inference._independent import MAX_PARETO_K
 from ._datatree import to_datatree
@@ -170,7 +170,7 @@ def warn_in_sample(owner: str, why: str) -> None:
         "that they predict: good values prove nothing. Give held-out data, or a tree "
         "with a `log_likelihood` group, for leave-one-out.",
         UserWarning,
-        stacklevel=4,
+        skip_file_prefixes=OWN_FRAMES,
     )
 
 
@@ -304,7 +304,7 @@ def _warn_of_shapes(outcome: Outcome) -> None:
             "Fit again without them (ArviZ's `reloo`), use moment matching "
             "(`loo_moment_match`), or hold data out.",
             UserWarning,
-            stacklevel=4,
+            skip_file_prefixes=OWN_FRAMES,
         )
 
 

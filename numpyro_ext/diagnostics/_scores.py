@@ -4,6 +4,8 @@ import numpy as np
 from jaxtyping import Float
 
 from .._checks import check_open_interval
+from ._ordered import crps as crps_of_ordered
+from ._ordered import order
 from ._values import Values
 
 # Pairs of draws that an energy score holds at once.
@@ -43,29 +45,8 @@ def crps(
             "`crps(fair=True)` compares pairs of draws, and there is only one. Give "
             "two draws or more, or `fair=False`."
         )
-    if weights is not None:
-        return _weighted_crps(x, y, _weights("crps", weights, x.shape, fair))
-    x = np.sort(x, axis=0)
-    # sum over pairs |x_s - x_t| = 2 sum_i (2 i + 1 - S) x_(i), centred for the digits.
-    centred = x - x[num // 2]
-    ranks = (2 * np.arange(num) + 1 - num).reshape(-1, *(1,) * (x.ndim - 1))
-    spread = 2.0 * np.sum(ranks * centred, axis=0)
-    pairs = num * (num - 1) if fair else num**2
-    return np.mean(np.abs(x - y), axis=0) - spread / (2.0 * pairs)
-
-
-def _weighted_crps(
-    x: Float[np.ndarray, "draw ..."],
-    y: Float[np.ndarray, "..."],
-    weights: Float[np.ndarray, "draw ..."],
-) -> Float[np.ndarray, "..."]:
-    order = np.argsort(x, axis=0)
-    x = np.take_along_axis(x, order, axis=0)
-    w = np.take_along_axis(weights, order, axis=0)
-    # sum over pairs w_s w_t |x_s - x_t| = 2 sum_i w_i (2 W_i - w_i - 1) x_(i).
-    centred = x - x[len(x) // 2]
-    spread = 2.0 * np.sum(w * (2.0 * np.cumsum(w, axis=0) - w - 1.0) * centred, axis=0)
-    return np.sum(w * np.abs(x - y), axis=0) - 0.5 * spread
+    w = None if weights is None else _weights("crps", weights, x.shape, fair)
+    return crps_of_ordered(order(x, w), np.broadcast_to(y, x.shape[1:]), fair=fair)
 
 
 def interval_score(
@@ -95,7 +76,7 @@ def interval_score(
             f"{tuple(np.argwhere(low > high)[0].tolist())}. Are they swapped?"
         )
     outside = np.maximum(low - y, 0.0) + np.maximum(y - high, 0.0)
-    return high - low + 2.0 / (1.0 - prob) * outside
+    return np.asarray(high - low + 2.0 / (1.0 - prob) * outside)
 
 
 def energy_score(
@@ -135,7 +116,7 @@ def energy_score(
     for first in range(0, num, block):
         gaps = np.linalg.norm(x[first : first + block, None] - x[None], axis=-1)
         spread = spread + np.sum(w[first : first + block, None] * w * gaps, axis=(0, 1))
-    return near - spread / 2.0 * (num / (num - 1) if fair else 1.0)
+    return np.asarray(near - spread / 2.0 * (num / (num - 1) if fair else 1.0))
 
 
 def brier_score(probability: Values, observed: Values) -> Float[np.ndarray, "*obs"]:
@@ -161,7 +142,7 @@ def brier_score(probability: Values, observed: Values) -> Float[np.ndarray, "*ob
             f"`brier_score` got the outcome {bad}; outcomes are 0 or 1. For counts use "
             "`crps`."
         )
-    return np.square(p - y)
+    return np.asarray(np.square(p - y))
 
 
 def log_score(log_likelihood: Values) -> Float[np.ndarray, "*obs"]:
@@ -183,7 +164,7 @@ def log_score(log_likelihood: Values) -> Float[np.ndarray, "*obs"]:
             "`log_score` takes log likelihoods with the draws on the first axis, and "
             "got a number."
         )
-    return np.log(len(values)) - np.logaddexp.reduce(values, axis=0)
+    return np.asarray(np.log(len(values)) - np.logaddexp.reduce(values, axis=0))
 
 
 def _read(

@@ -14,7 +14,7 @@ from numpyro_ext.diagnostics import (
     log_score,
     scores,
 )
-from numpyro_ext.diagnostics._quantiles import quantiles
+from numpyro_ext.diagnostics._ordered import order, quantiles
 
 RNG = np.random.default_rng(4)
 
@@ -88,6 +88,16 @@ def test_brier_and_log_score():
         brier_score([0.5], [2])
 
 
+def test_one_datum_needs_no_axis():
+    x, v = RNG.normal(size=8), RNG.normal(size=(8, 2))
+    assert crps(x, 0.3).shape == energy_score(v, [0.0, 0.0]).shape == ()
+    assert crps(x, 0.3) == crps(x[:, None], [0.3])[0]
+    assert log_score(x) == log_score(x[:, None])[0]
+    assert brier_score(0.3, 1) == pytest.approx(0.49)
+    assert interval_score(0.0, 1.0, 0.5, prob=0.5) == 1.0
+    assert scores(x, 0.3).interval_score.shape == (4,)
+
+
 def test_shapes_that_do_not_fit_are_named():
     with pytest.raises(ValueError, match=r"shape \(5, 3\).*data \(4,\)"):
         crps(np.zeros((5, 3)), np.zeros(4))
@@ -154,14 +164,14 @@ def test_weights_that_are_none_are_named():
 def test_quantiles_are_those_of_the_next_value():
     x, probs = RNG.normal(size=(19, 3)), [0.01, 0.05, 0.33, 0.5, 0.975]
     expected = np.quantile(x, probs, axis=0, method="weibull")
-    np.testing.assert_allclose(quantiles(x, probs), expected, rtol=1e-12)
+    np.testing.assert_allclose(quantiles(order(x), probs), expected, rtol=1e-12)
     equal = np.full(x.shape, 1 / 19)
-    np.testing.assert_allclose(quantiles(x, probs, equal), expected, rtol=1e-9)
+    np.testing.assert_allclose(quantiles(order(x, equal), probs), expected, rtol=1e-9)
     # A draw of weight 0 is as if it were not there.
     less = np.where(np.arange(19)[:, None] < 3, 0.0, 1 / 16) * np.ones(x.shape)
     expected = np.quantile(x[3:], 0.4, axis=0, method="weibull")
-    np.testing.assert_allclose(quantiles(x, 0.4, less)[0], expected, rtol=0.2)
-    assert (quantiles(x, 0.999, less)[0] == x[3:].max(axis=0)).all()
+    np.testing.assert_allclose(quantiles(order(x, less), 0.4)[0], expected, rtol=0.2)
+    assert (quantiles(order(x, less), 0.999)[0] == x[3:].max(axis=0)).all()
 
 
 def test_all_scores_are_the_single_ones():
