@@ -90,7 +90,8 @@ def _of_law(law: Distribution) -> tuple[Array, Array] | None:
     except NotImplementedError:
         return None
     shape = tuple(law.shape())
+    # Times 1.0 makes numbers of whole ones, and leaves float32 as it is.
     return (
-        jnp.broadcast_to(jnp.asarray(mean, float), shape),
-        jnp.broadcast_to(jnp.asarray(variance, float), shape),
+        jnp.broadcast_to(1.0 * jnp.asarray(mean), shape),
+        jnp.broadcast_to(1.0 * jnp.asarray(variance), shape),
     )

@@ -267,6 +267,20 @@ def test_the_variance_of_predictions_has_two_parts():
         np.testing.assert_allclose(moments["y_aleatoric"], noise, rtol=1e-12)
 
 
+@pytest.mark.usefixtures("float32")
+def test_single_precision_stays_single():
+    x, y = X.astype(np.float32), Y.astype(np.float32)
+    engine = EnsembleMAP(num_members=2, num_steps=5, tolerance=None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # too short to converge
+        fit = engine.run(ModelSpec(every_shape, x, y=y), jax.random.key(0))
+    tree = fit.to_datatree(new_data={"X": x, "y": y}, unconstrained=True)
+    for name in ("predictive_moments", "predictions_log_likelihood", "predictions"):
+        for variable in tree[name].data_vars.values():
+            assert variable.dtype == np.float32
+            assert np.isfinite(variable).all()
+
+
 def test_a_law_without_a_mean_has_no_moments():
     def heavy(y):
         loc = numpyro.sample("loc", dist.Normal(0.0, 1.0))

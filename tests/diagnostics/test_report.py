@@ -7,12 +7,14 @@ import struct
 import warnings
 from html.parser import HTMLParser
 
+import arviz_base
 import jax
 import matplotlib.pyplot as plt
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
+from scipy import stats
 
 from numpyro_ext.diagnostics import calibration, diagnose, gof, report, summarize
 from numpyro_ext.inference import EnsembleMAP, Laplace, ModelSpec
@@ -120,6 +122,26 @@ def test_a_tree_without_data_says_so(tmp_path):
     tree = tree.filter(lambda node: "data" not in (node.name or ""))
     page = read(report(tree, tmp_path / "fit.html"))
     assert "Not judged: the tree has no observed data" in page.words
+
+
+def test_a_tree_of_arviz_gets_a_report(tmp_path):
+    rng = np.random.default_rng(0)
+    mean = rng.normal(0.0, 0.1, size=(4, 200))
+    y = rng.normal(size=30)
+    tree = arviz_base.from_dict(
+        {
+            "posterior": {"mean": mean},
+            "posterior_predictive": {
+                "y": mean[..., None] + rng.normal(size=(4, 200, 30))
+            },
+            "log_likelihood": {"y": stats.norm.logpdf(y, mean[..., None])},
+            "observed_data": {"y": y},
+        }
+    )
+    page = read(report(tree, tmp_path / "fit.html"))
+    assert "No sign of miscalibration over 30 data" in page.words
+    # Without moments, nothing is drawn against the fitted mean.
+    assert len(page.sources) == 4
 
 
 def test_a_missing_folder_is_named_before_any_work(tmp_path):
