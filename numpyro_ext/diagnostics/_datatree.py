@@ -13,9 +13,9 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Key
 
-from .._checks import check_positive_int
-from ..inference import Fit
-from ._dims import constant_dims, row_dims, site_dims
+from .._checks import check_positive_int, nearest
+from ..inference import Fit, ModelSpec
+from ._dims import constant_dims, row_dims, site_dims, variable_name
 from ._moments import moments_group
 from ._new_data import prediction_groups
 from ._tree_groups import (
@@ -92,11 +92,13 @@ def to_datatree(
         evidence and what the engine says of its own error.
 
     Raises:
-        ValueError: for `new_data` of a spec without NumPyro model.
+        ValueError: for `new_data` of a spec without NumPyro model, and for `dims` of a
+            variable that the tree does not have.
     """
     spec = fit.spec
     key = jax.random.fold_in(fit.key, 1) if key is None else key
-    replicates = num_replicates or (NUM_REPLICATES if fit.kind == "points" else 1)
+    replicates = NUM_REPLICATES if fit.kind == "points" else 1
+    replicates = replicates if num_replicates is None else num_replicates
     check_positive_int("to_datatree", "num_replicates", replicates)
     groups: dict[str, Group] = {
         "posterior": to_numpy(fit.draws),
@@ -123,7 +125,7 @@ def to_datatree(
     constant = constant_group(spec.model.arguments(), observed, spec.sites)
     groups |= {"observed_data": observed} if observed else {}
     groups |= {"constant_data": constant} if constant else {}
-    dims = site_dims(spec.sites) | constant_dims(spec.sites, constant) | (dims or {})
+    dims = _named_dims(spec, groups, dims or {})
     coords = dict(coords or {})
     shared = {k: v for k, v in coords.items() if k not in row_dims(spec.sites, dims)}
     datasets = {
@@ -134,6 +136,21 @@ def to_datatree(
     tree.attrs |= _attributes(fit)
     tree["posterior"].attrs |= dict(tree.attrs)
     return tree
+
+
+def _named_dims(
+    spec: ModelSpec, groups: dict[str, Group], given: dict[str, list[str]]
+) -> dict[str, list[str]]:
+    """Names the dimensions of sites and arguments, by plates and by what was given."""
+    given = {variable_name(name): names for name, names in given.items()}
+    known = {name for group in groups.values() for name in group}
+    for name in given.keys() - known:
+        raise ValueError(
+            f"`to_datatree(dims=...)` names `{name}`, and the tree has no such "
+            "variable; " + nearest(name, known)
+        )
+    constant = groups.get("constant_data", {})
+    return site_dims(spec.sites) | constant_dims(spec.sites, constant) | given
 
 
 def _log_probs(fit: Fit, likelihood: bool, prior: bool) -> dict[str, Group]:

@@ -233,6 +233,11 @@ def test_coordinates_of_rows_do_not_reach_new_rows():
     np.testing.assert_array_equal(tree["predictions_observed_data"]["y"], Y[:4])
 
 
+def test_dims_of_an_unknown_site_are_refused():
+    with pytest.raises(ValueError, match="`weight`.*did you mean `weights`"):
+        fit_of().to_datatree(dims={"weight": ["feature"]})
+
+
 def test_predictions_without_data_are_not_scored():
     tree = fit_of().to_datatree(new_data={"X": X[:4]})
     assert tree["predictions"]["y"].shape == (1, 20, 4)

@@ -101,7 +101,9 @@ def test_plates_name_the_dimensions_of_sites_and_covariates():
 
 
 def test_the_tree_survives_netcdf(tmp_path):
-    tree = fit_of("random-module").to_datatree(num_prior_draws=5)
+    fit = fit_of("random-module")
+    tree = fit.to_datatree(num_prior_draws=5, dims={"net/bias": ["unit"]})
+    assert tree["posterior"]["net.bias"].dims == ("chain", "draw", "unit")
     tree.to_netcdf(tmp_path / "fit.nc", engine="h5netcdf")
     back = az.from_netcdf(tmp_path / "fit.nc").load()
     assert back.identical(tree)
