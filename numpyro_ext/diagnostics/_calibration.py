@@ -14,7 +14,7 @@ from ..inference._independent import MAX_PARETO_K
 from ._bands import ecdf_band
 from ._diagnose import CheckStatus
 from ._outcomes import Outcome, Split, SplitChoice, read_outcomes, warn_in_sample
-from ._reference import reference_transforms, simulated_events
+from ._reference import INDEPENDENT, reference_transforms, simulated_categories
 from ._reliability import Reliability, reliability
 from ._uniformity import band, p_value
 from ._values import Values
@@ -173,7 +173,7 @@ def _of_numbers(
     rng = _generator(key)
     sets, reference = reference_transforms(outcome, rng)
     p = p_value(u, sets)
-    if reference == "independent data" and not outcome.is_vector:
+    if reference == INDEPENDENT and not outcome.is_vector:
         ends = ecdf_band(len(u), prob=prob, points=levels)
         lower, upper = ends.lower, ends.upper
     else:
@@ -196,13 +196,14 @@ def _of_probabilities(outcome: Outcome, key: Key[Array, ""]) -> SiteCalibration:
         p = outcome.probability()
         if p is None:
             return _unjudged(outcome, "the tree has no predictive draws.")
-        events = simulated_events(outcome, p, rng)
-        found = {1: reliability(p, outcome.observed[:, 0] == 1, events)}
+        probs = np.stack([1.0 - p, p], axis=1)
+        events, reference = simulated_categories(outcome, probs, rng)
+        found = {1: reliability(p, outcome.observed[:, 0] == 1, events == 1)}
     else:
         probs = outcome.mean(outcome.predicted.laws["probs"])
-        draws = _simulate_categories(outcome, probs, rng)
+        events, reference = simulated_categories(outcome, probs, rng)
         found = {
-            k: reliability(probs[:, k], outcome.observed[:, 0] == k, draws == k)
+            k: reliability(probs[:, k], outcome.observed[:, 0] == k, events == k)
             for k in range(probs.shape[1])
         }
     least = min(r.p_value for r in found.values())
@@ -220,21 +221,8 @@ def _of_probabilities(outcome: Outcome, key: Key[Array, ""]) -> SiteCalibration:
         None,
         None,
         found,
-        "replicated data sets" if outcome.split == "held-out" else "independent data",
+        reference,
     )
-
-
-def _simulate_categories(
-    outcome: Outcome, probs: Float[np.ndarray, "n category"], rng: np.random.Generator
-) -> np.ndarray:
-    num = len(simulated_events(outcome, probs[:, 0], rng))
-    draws = outcome.predicted.draws
-    if outcome.split == "held-out" and draws is not None and len(draws) >= num:
-        chosen = np.linspace(0, len(draws) - 1, num).astype(int)
-        return draws[chosen, :, 0].astype(int)
-    ends = np.cumsum(probs, axis=1)[:, :-1]
-    uniform = rng.random((num, len(probs), 1))
-    return np.sum(uniform > ends, axis=2)
 
 
 def _verdict(outcome: Outcome, p: float, reason: str) -> tuple[CheckStatus, str]:
@@ -262,9 +250,16 @@ def _verdict(outcome: Outcome, p: float, reason: str) -> tuple[CheckStatus, str]
         if share > MAX_BAD_SHARE:
             return "warn", (
                 f"Nothing found over {what} (p = {p:.2g}), but Pareto k is above "
-                f"{MAX_PARETO_K} for {share:.0%} of them, where leave-one-out fails. "
+                f"{MAX_PARETO_K} for {100 * share:.0f} % of them, where leave-one-out "
+                "fails. "
                 "Hold data out."
             )
+    if outcome.split == "LOO" and outcome.approximation_k > MAX_PARETO_K:
+        return "warn", (
+            f"Nothing found over {what} (p = {p:.2g}), but the draws are of an "
+            f"approximation that is far from the posterior (Pareto k "
+            f"{outcome.approximation_k:.2f}), which leave-one-out takes them for."
+        )
     return "ok", f"No sign of miscalibration over {what} (p = {p:.2g})."
 
 
@@ -283,8 +278,9 @@ def _reason_of_numbers(u: Float[np.ndarray, "n d"]) -> str:
             f"the data lie {where} their predictions, their mean transform is "
             f"{u.mean():.2f} instead of 0.5"
         )
-    how = "narrow: overconfident" if spread > 0 else "wide: underconfident"
-    return f"the intervals are too {how}, 90 % intervals hold {inside:.0%} of the data"
+    how = "narrow (overconfident)" if spread > 0 else "wide (underconfident)"
+    share = f"{100 * inside:.0f} %"
+    return f"the intervals are too {how}, those of 90 % hold {share} of the data"
 
 
 def _reason_of_probabilities(category: int, found: Reliability) -> str:

@@ -57,6 +57,8 @@ class Outcome:
         weights: (draw, datum), leave-one-out importance weights; None elsewhere.
         pareto_k: of each datum, for LOO.
         missing: what is not known of the site, and why.
+        approximation_k: Pareto k of the draws against the posterior; 0 for draws of
+            Markov chains.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Outcome:
     weights: Float[np.ndarray, "draw n"] | None = None
     pareto_k: Float[np.ndarray, " n"] | None = None
     missing: dict[str, str] = field(default_factory=dict)
+    approximation_k: float = 0.0
 
     @property
     def size(self) -> int:
@@ -241,6 +244,7 @@ def _read(tree: xr.DataTree, name: str, split: Split, kind: str) -> Outcome:
     y = np.asarray(observed.values, dtype=float).reshape(int(np.prod(batch)), -1)
     y = y if rows is None else y[rows]
     draws, log_likelihood = flat.pop("draws", None), flat.pop("log_likelihood", None)
+    _refuse_nan(name, y, draws)
     missing = _missing(tree, name)
     if split == "LOO" and draws is not None and log_likelihood is not None:
         if len(draws) != len(log_likelihood):
@@ -259,8 +263,25 @@ def _read(tree: xr.DataTree, name: str, split: Split, kind: str) -> Outcome:
         predicted=Predicted(draws, log_likelihood, flat),
         num_chains=_num_chains(arrays),
         missing=missing,
+        approximation_k=float(tree.attrs.get("pareto_k", 0.0)),
     )
     return _weigh(outcome, arrays) if split == "LOO" else outcome
+
+
+def _refuse_nan(name: str, y: np.ndarray, draws: np.ndarray | None) -> None:
+    if np.isnan(y).any():
+        raise ValueError(
+            f"Site `{name}` has NaN for {np.isnan(y).any(axis=1).sum()} of its data, "
+            "which no prediction can be compared with. Mask them in the model "
+            "(`handlers.mask`), or leave them out."
+        )
+    if draws is not None and np.isnan(draws).any():
+        bad = np.isnan(draws).any(axis=(1, 2)).sum()
+        raise ValueError(
+            f"The predictions of site `{name}` are NaN in {bad} of {len(draws)} draws. "
+            "Most often members or chains have failed: `diagnose(fit)` names them; "
+            "leave them out."
+        )
 
 
 def _weigh(outcome: Outcome, arrays: dict[str, xr.DataArray]) -> Outcome:

@@ -1,13 +1,16 @@
 """What transforms and outcomes look like if the model is right."""
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Int
 from scipy.linalg import eigh
 from scipy.special import ndtr
 
 from ._outcomes import Outcome
 from ._uniformity import MIN_SETS, num_sets
 
+REPLICATED = "replicated data sets"
+CORRELATED = "correlated leave-one-out errors"
+INDEPENDENT = "independent data"
 # Beyond it, the correlation of single data is too weak to matter, and costs n^3.
 MAX_CORRELATED = 2000
 # Directions that the data share less of than this are taken as their own.
@@ -25,10 +28,11 @@ def reference_transforms(
     draw, share it too. Data left out in turn predict each other: the correlation of
     their errors is that of a Gaussian model with the same means and variances.
     """
-    draws, num = outcome.predicted.draws, num_sets(outcome.observed.size)
-    if outcome.split == "held-out" and draws is not None and len(draws) >= MIN_SETS:
-        chosen = np.linspace(0, len(draws) - 1, num).astype(int)
-        return _ranks(draws, rng)[np.unique(chosen)], "replicated data sets"
+    num = num_sets(outcome.observed.size)
+    replicated = _replicated(outcome, num)
+    if replicated is not None:
+        draws, chosen = replicated
+        return _ranks(draws, rng)[chosen], REPLICATED
     laws = outcome.predicted.laws
     if (
         outcome.split == "LOO"
@@ -39,20 +43,37 @@ def reference_transforms(
         variance = laws["variance"][..., 0].mean(axis=0)
         if np.all(variance > 0) and len(laws["mean"]) > 1:
             errors = correlated_errors(laws["mean"][..., 0], variance, num, rng)
-            return ndtr(errors)[..., None], "correlated leave-one-out errors"
-    return rng.random((num, *outcome.observed.shape)), "independent data"
+            return ndtr(errors)[..., None], CORRELATED
+    return rng.random((num, *outcome.observed.shape)), INDEPENDENT
 
 
-def simulated_events(
-    outcome: Outcome, p: Float[np.ndarray, " n"], rng: np.random.Generator
-) -> Bool[np.ndarray, "set n"]:
-    """Returns binary outcomes as the model would make them."""
-    draws = outcome.predicted.draws
+def simulated_categories(
+    outcome: Outcome,
+    probs: Float[np.ndarray, "n category"],
+    rng: np.random.Generator,
+) -> tuple[Int[np.ndarray, "set n"], str]:
+    """Returns sets of categories as the model would make them, and how they depend."""
     num = num_sets(outcome.size)
-    if outcome.split == "held-out" and draws is not None and len(draws) >= MIN_SETS:
-        chosen = np.unique(np.linspace(0, len(draws) - 1, num).astype(int))
-        return draws[chosen, :, 0] == 1
-    return rng.random((num, outcome.size)) < p
+    replicated = _replicated(outcome, num)
+    if replicated is not None:
+        draws, chosen = replicated
+        return draws[chosen, :, 0].astype(int), REPLICATED
+    ends = np.cumsum(probs, axis=1)[:, :-1]
+    uniform = rng.random((num, len(probs), 1))
+    return np.sum(uniform > ends, axis=2), INDEPENDENT
+
+
+def _replicated(
+    outcome: Outcome, num: int
+) -> tuple[Float[np.ndarray, "draw n d"], Int[np.ndarray, " set"]] | None:
+    """Returns draws of data held out, and which of them to take, if there are enough.
+
+    Those of the data of the fit know these data, and are no reference.
+    """
+    draws = outcome.predicted.draws
+    if outcome.split != "held-out" or draws is None or len(draws) < MIN_SETS:
+        return None
+    return draws, np.unique(np.linspace(0, len(draws) - 1, num).astype(int))
 
 
 def _ranks(
