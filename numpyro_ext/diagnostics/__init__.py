@@ -1,13 +1,33 @@
 """Judging a fit on its ArviZ tree. The only part of the package that imports ArviZ."""
 
+from ._all_scores import Scores as Scores
+from ._all_scores import scores as scores
 from ._bands import Band as Band
 from ._bands import ecdf_band as ecdf_band
+from ._brier import BrierDecomposition as BrierDecomposition
+from ._brier import brier_decomposition as brier_decomposition
+from ._calibration import Calibration as Calibration
+from ._calibration import SiteCalibration as SiteCalibration
+from ._calibration import calibration as calibration
 from ._datatree import to_datatree as to_datatree
 from ._diagnose import Check as Check
 from ._diagnose import Diagnosis as Diagnosis
 from ._diagnose import diagnose as diagnose
+from ._gof import gof as gof
+from ._laws import with_laws as with_laws
 from ._pit import pit as pit
 from ._pit import quantile_residuals as quantile_residuals
+from ._plots import plot_coverage as plot_coverage
+from ._plots import plot_loo_pit as plot_loo_pit
+from ._plots import plot_members as plot_members
+from ._plots import plot_pit_ecdf as plot_pit_ecdf
+from ._plots import plot_predictive as plot_predictive
+from ._plots import plot_reliability as plot_reliability
+from ._plots import plot_residual_qq as plot_residual_qq
+from ._plots import plot_residuals as plot_residuals
+from ._plots import plot_sbc as plot_sbc
+from ._reliability import Reliability as Reliability
+from ._report import report as report
 from ._sbc import SBCResult as SBCResult
 from ._sbc import sbc as sbc
 from ._scores import brier_score as brier_score

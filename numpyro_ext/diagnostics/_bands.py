@@ -65,27 +65,27 @@ def ecdf_band(
             f"{points.min()} to {points.max()}. Write for example "
             "`np.linspace(0.05, 0.95, 19)`."
         )
-    tables = _binomial_cdfs(n, points)
+    tables = binomial_cdfs(n, points)
     # The pointwise level lies between Bonferroni's and that of one point.
     low, high = np.log((1 - prob) / len(points)) - 1.0, np.log(1 - prob)
     for _ in range(BISECTIONS):
         middle = 0.5 * (low + high)
-        edges = _edges(tables, np.exp(middle))
+        edges = band_edges(tables, np.exp(middle))
         if _coverage(n, points, *edges) >= prob:
             low = middle
         else:
             high = middle
-    lower, upper = _edges(tables, np.exp(low))
+    lower, upper = band_edges(tables, np.exp(low))
     coverage = _coverage(n, points, lower, upper)
     return Band(points, lower / n, upper / n, coverage)
 
 
-def _binomial_cdfs(n: int, points: Float[np.ndarray, " k"]) -> Float[np.ndarray, "k m"]:
+def binomial_cdfs(n: int, points: Float[np.ndarray, " k"]) -> Float[np.ndarray, "k m"]:
     """Returns P(count <= j) for each point and j from 0 to n."""
     return bdtr(np.arange(n + 1)[None, :], n, points[:, None])
 
 
-def _edges(
+def band_edges(
     tables: Float[np.ndarray, "k m"], gamma: float
 ) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " k"]]:
     """Returns the central interval of each count: at most gamma / 2 on either side."""

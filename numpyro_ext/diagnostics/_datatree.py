@@ -1,25 +1,37 @@
 """From a `Fit` to an ArviZ tree with every group that ArviZ reads."""
 
 import datetime
+import functools
 import json
+from importlib.metadata import version
 from typing import Any
 
 import arviz_base
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jaxtyping import Array, Key, PyTree
+from jaxtyping import Array, Key
 
-from .._checks import check_positive_int
+from .._checks import check_positive_int, nearest
 from ..inference import Fit, ModelSpec
-from ._dims import constant_dims, site_dims, variable_name
+from ._dims import constant_dims, row_dims, site_dims, variable_name
+from ._moments import moments_group
+from ._new_data import prediction_groups
+from ._tree_groups import (
+    Group,
+    constant_group,
+    drop_masked,
+    log_prob_groups,
+    observed_group,
+    prior_groups,
+    replicated_group,
+    to_numpy,
+)
 
-# Points whose log likelihood is taken at once; bounds memory at this many data copies.
-LOG_LIKELIHOOD_CHUNK = 128
 # Replicated data sets for each point of an ensemble, so that its noise is seen too.
 NUM_REPLICATES = 100
+LIBRARIES = ("numpyro", "jax", "blackjax", "arviz-base")
 
 
 def to_datatree(
@@ -27,15 +39,19 @@ def to_datatree(
     *,
     posterior_predictive: bool = True,
     log_likelihood: bool = True,
+    log_prior: bool = True,
+    unconstrained: bool = False,
     num_prior_draws: int = 0,
     num_replicates: int | None = None,
+    new_data: dict[str, Any] | None = None,
     key: Key[Array, ""] | None = None,
     coords: dict[str, Any] | None = None,
     dims: dict[str, list[str]] | None = None,
+    pred_coords: dict[str, Any] | None = None,
 ) -> xr.DataTree:
     """Returns the fit as an ArviZ tree whose groups are physically (chain, draw).
 
-    Members of an ensemble are chains of one draw. Their tree has no `log_likelihood`
+    Members of an ensemble are chains of one draw. Their tree has no log likelihood
     group, so that LOO, which means nothing for them, cannot be taken by mistake, and
     `posterior_predictive` has several replicates for each member.
 
@@ -46,84 +62,177 @@ def to_datatree(
         fit: the result of an engine.
         posterior_predictive: whether to draw replicated data.
         log_likelihood: whether to add log p of each datum (not for points); masked
-            data are left out.
+            data are left out. It takes 8 bytes for each draw of each datum.
+        log_prior: whether to add the log prior of each latent site, summed over its
+            entries and with its scales (not for points).
+        unconstrained: whether to add `unconstrained_posterior`.
         num_prior_draws: how many draws `prior` and `prior_predictive` get; 0: none.
         num_replicates: replicated data sets for each draw; by default 1 for draws and
             100 for points.
+        new_data: arguments of the model at new data, as keywords of `fit.predict`;
+            they add `predictions` and `predictions_constant_data`. If they bring data
+            for observed sites too, `predictions_observed_data` and
+            `predictions_log_likelihood` hold them and their log p: data held out.
         key: random key of the replicates; by default derived from the fit's key.
         coords: coordinates by dimension, as in ArviZ.
         dims: dimension names by site; those of plates are found by themselves.
+        pred_coords: coordinates of the rows of `new_data`; `coords` holds for their
+            other dimensions.
 
     Returns:
         A tree with `posterior`, `sample_stats`, `posterior_predictive`,
-        `log_likelihood`, `observed_data`, `constant_data`, and `warmup_posterior`
-        and `warmup_sample_stats` if the fit kept its warm-up. The attributes say
-        engine, kind (as `Fit.kind`), space, version, log evidence and what the engine
-        says of its own error.
+        `predictive_moments`, `log_likelihood`, `log_prior`, `observed_data`,
+        `constant_data`, what was asked for, and `warmup_posterior` and
+        `warmup_sample_stats` if the fit kept its warm-up. The moments (for new data:
+        `predictions_moments`) of a datum `y` are `y_mean`, `y_epistemic`, the variance
+        of E[y | draw] over the draws, and `y_aleatoric`, the mean of Var[y | draw].
+
+        The attributes say engine, kind (as `Fit.kind`), space (`constrained` where the
+        density leaves the Jacobian out), the random key as `seed`, versions, log
+        evidence and what the engine says of its own error.
+
+    Raises:
+        ValueError: for `new_data` of a spec without NumPyro model, and for `dims` of a
+            variable that the tree does not have.
     """
     spec = fit.spec
     key = jax.random.fold_in(fit.key, 1) if key is None else key
-    groups: dict[str, dict[str, np.ndarray]] = {
+    replicates = NUM_REPLICATES if fit.kind == "points" else 1
+    replicates = replicates if num_replicates is None else num_replicates
+    check_positive_int("to_datatree", "num_replicates", replicates)
+    groups: dict[str, Group] = {
         "posterior": to_numpy(fit.draws),
         "sample_stats": to_numpy(fit.stats),
     }
-    observed = to_numpy(_observed_data(spec, _first_position(fit)))
+    observed = observed_group(fit)
     if posterior_predictive and observed:
-        replicates = num_replicates or (NUM_REPLICATES if fit.kind == "points" else 1)
-        check_positive_int("to_datatree", "num_replicates", replicates)
-        groups["posterior_predictive"] = _replicate(fit, key, replicates, observed)
-    dropped: dict[str, np.ndarray] = {}
-    if log_likelihood and fit.kind != "points" and observed:
-        pointwise = to_numpy(_pointwise(spec, fit.positions))
-        groups["log_likelihood"], dropped = _drop_masked(pointwise)
+        groups["posterior_predictive"] = replicated_group(fit, key, replicates, None)
+        moments = moments_group(fit, spec.model.args, spec.model.kwargs)
+        groups |= {"predictive_moments": moments} if moments else {}
+    groups |= _log_probs(fit, log_likelihood and bool(observed), log_prior)
+    if unconstrained:
+        by_site = jax.vmap(jax.vmap(spec.model.by_site))(fit.positions)
+        groups["unconstrained_posterior"] = to_numpy(by_site)
     if num_prior_draws:
-        groups |= _prior_groups(spec, jax.random.fold_in(key, 1), num_prior_draws)
+        prior_key = jax.random.fold_in(key, 1)
+        groups |= prior_groups(spec, prior_key, num_prior_draws)
+    if new_data is not None:
+        new_key = jax.random.fold_in(key, 2)
+        groups |= prediction_groups(fit, new_data, new_key, replicates)
     if fit.warmup is not None:
         groups["warmup_posterior"] = to_numpy(fit.warmup["draws"])
         groups["warmup_sample_stats"] = to_numpy(fit.warmup["stats"])
-    if observed:
-        groups["observed_data"] = observed
-    constant = _constant_data(spec, observed)
-    if constant:
-        groups["constant_data"] = constant
-    dims = site_dims(spec.sites) | constant_dims(spec.sites, constant) | (dims or {})
-    return _build(fit, groups, dims, coords or {}, dropped)
-
-
-def _build(
-    fit: Fit,
-    groups: dict[str, dict[str, np.ndarray]],
-    dims: dict[str, list[str]],
-    coords: dict[str, Any],
-    dropped: dict[str, np.ndarray],
-) -> xr.DataTree:
-    log_likelihood = groups.pop("log_likelihood", None)
-    # More members than draws is what an ensemble is, so ArviZ's check is off.
-    tree = arviz_base.from_dict(
-        groups, dims=dims, coords=coords, save_warmup=True, check_conventions=False
-    )
-    if log_likelihood is not None:
-        own = {f"{n}_unmasked": index for n, index in dropped.items()}
-        tree["log_likelihood"] = arviz_base.from_dict(
-            {"log_likelihood": log_likelihood},
-            dims=dims | {n: [f"{n}_unmasked"] for n in dropped},
-            coords=coords | own,
-            check_conventions=False,
-        )["log_likelihood"]
-    from .. import __version__
-
-    tree.attrs |= {
-        "inference_library": "numpyro_ext",
-        "inference_library_version": __version__,
-        "engine": type(fit.engine).__name__,
-        "kind": fit.kind,
-        "jacobian": int(fit.jacobian),
-        "status": json.dumps([status.code.name for status in fit.status]),
-        "created_at": datetime.datetime.now(datetime.UTC).isoformat(),
+    constant = constant_group(spec.model.arguments(), observed, spec.sites)
+    groups |= {"observed_data": observed} if observed else {}
+    groups |= {"constant_data": constant} if constant else {}
+    dims = _named_dims(spec, groups, dims or {})
+    coords = dict(coords or {})
+    shared = {k: v for k, v in coords.items() if k not in row_dims(spec.sites, dims)}
+    datasets = {
+        name: _dataset(name, groups, dims, coords, shared | (pred_coords or {}))
+        for name in groups
     }
-    tree.attrs |= _own_account(fit)
+    tree = xr.DataTree.from_dict(datasets)
+    tree.attrs |= _attributes(fit)
     tree["posterior"].attrs |= dict(tree.attrs)
     return tree
+
+
+def _named_dims(
+    spec: ModelSpec, groups: dict[str, Group], given: dict[str, list[str]]
+) -> dict[str, list[str]]:
+    """Names the dimensions of sites and arguments, by plates and by what was given."""
+    given = {variable_name(name): names for name, names in given.items()}
+    known = {name for group in groups.values() for name in group}
+    for name in given.keys() - known:
+        raise ValueError(
+            f"`to_datatree(dims=...)` names `{name}`, and the tree has no such "
+            "variable; " + nearest(name, known)
+        )
+    constant = groups.get("constant_data", {})
+    return site_dims(spec.sites) | constant_dims(spec.sites, constant) | given
+
+
+def _log_probs(fit: Fit, likelihood: bool, prior: bool) -> dict[str, Group]:
+    if fit.kind == "points" or not (likelihood or prior):
+        return {}
+    found = log_prob_groups(fit.spec, fit.positions, likelihood=likelihood, prior=prior)
+    named = dict(zip(("log_likelihood", "log_prior"), found, strict=True))
+    return {name: group for name, group in named.items() if group}
+
+
+def _dataset(
+    name: str,
+    groups: dict[str, Group],
+    dims: dict[str, list[str]],
+    coords: dict[str, Any],
+    pred_coords: dict[str, Any],
+) -> xr.Dataset:
+    group = groups[name]
+    coords = pred_coords if name.startswith("predictions") else coords
+    if name.endswith("log_likelihood"):
+        group, kept = drop_masked(group)
+        dims = dims | {n: [f"{n}_unmasked"] for n in kept}
+        coords = coords | {f"{n}_unmasked": index for n, index in kept.items()}
+    if name.endswith("moments"):
+        # `y_mean` and the others have the dimensions of `y`.
+        dims = dims | {
+            n: dims[n.rpartition("_")[0]] for n in group if n.rpartition("_")[0] in dims
+        }
+    if name == "log_prior":
+        dims = {}  # one number for each site
+    if name == "unconstrained_posterior":
+        # A simplex of three has two coordinates, which are not its entries.
+        same = {n for n, x in groups["posterior"].items() if _same(x, group.get(n))}
+        dims = {n: value for n, value in dims.items() if n in same} | {
+            n: [f"{n}_unconstrained_dim_{axis}" for axis in range(x.ndim - 2)]
+            for n, x in group.items()
+            if n not in same
+        }
+    return arviz_base.dict_to_dataset(
+        group,
+        dims={**dims},
+        coords=coords,
+        sample_dims=[] if name.endswith(("data", "moments")) else ["chain", "draw"],
+        # A log likelihood has fewer axes than a datum that is a vector.
+        skip_event_dims=name.endswith("log_likelihood"),
+        # More members than draws is what an ensemble is, so ArviZ's check is off.
+        check_conventions=False,
+    )
+
+
+def _same(one: np.ndarray, other: np.ndarray | None) -> bool:
+    return other is not None and one.shape == other.shape
+
+
+def _attributes(fit: Fit) -> dict[str, Any]:
+    from .. import __version__
+
+    return {
+        "inference_library": "numpyro_ext",
+        "inference_library_version": __version__,
+        **_versions(),
+        "engine": type(fit.engine).__name__,
+        "kind": fit.kind,
+        "space": "unconstrained" if fit.jacobian else "constrained",
+        "jacobian": int(fit.jacobian),
+        "seed": json.dumps(jax.random.key_data(fit.key).tolist()),
+        **({"sampling_time": fit.timing["total"]} if fit.timing else {}),
+        "latent": json.dumps(_latent_variables(fit)),
+        "status": json.dumps([status.code.name for status in fit.status]),
+        "created_at": datetime.datetime.now(datetime.UTC).isoformat(),
+        **_own_account(fit),
+    }
+
+
+def _latent_variables(fit: Fit) -> list[str]:
+    latent = {name: fit.draws[name] for name in fit.spec.sites.coordinates}
+    return list(to_numpy(latent))
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    return {f"{name.replace('-', '_')}_version": version(name) for name in LIBRARIES}
 
 
 def _own_account(fit: Fit) -> dict[str, float]:
@@ -138,84 +247,3 @@ def _own_account(fit: Fit) -> dict[str, float]:
         for name, value in account.items()
         if value is not None and jnp.ndim(value) == 0
     }
-
-
-def to_numpy(values: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Turns arrays into NumPy's; a pytree (the weights of a module) into its leaves."""
-    named = {}
-    for name, value in values.items():
-        leaves = jax.tree_util.tree_leaves_with_path(value)
-        for path, leaf in leaves:
-            variable = variable_name(name) + jax.tree_util.keystr(path)
-            named[variable] = np.asarray(leaf)
-    return named
-
-
-def _first_position(fit: Fit) -> PyTree[Array]:
-    return jax.tree.map(lambda leaf: leaf[0, 0], fit.positions)
-
-
-def _replicate(
-    fit: Fit, key: Key[Array, ""], replicates: int, observed: dict[str, np.ndarray]
-) -> dict[str, np.ndarray]:
-    draws = {name: fit.draws[name] for name in fit.spec.sites.coordinates}
-    repeated = jax.tree.map(lambda x: jnp.repeat(x, replicates, axis=1), draws)
-    drawn = fit.spec.predictive(key, repeated)
-    named = to_numpy(drawn)
-    return {name: named[name] for name in named if name in observed}
-
-
-def _drop_masked(
-    pointwise: dict[str, np.ndarray],
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Keeps the unmasked data; returns their flat indices where some are masked."""
-    kept, indices = {}, {}
-    for name, values in pointwise.items():
-        flat = values.reshape(*values.shape[:2], -1)
-        masked = np.isnan(flat).all(axis=(0, 1))
-        if masked.any() and not masked.all():
-            indices[name] = np.flatnonzero(~masked)
-            values = flat[:, :, ~masked]
-        kept[name] = values
-    return kept, indices
-
-
-def _prior_groups(
-    spec: ModelSpec, key: Key[Array, ""], n: int
-) -> dict[str, dict[str, np.ndarray]]:
-    drawn = {k: v[None] for k, v in to_numpy(spec.prior_predictive(key, n)).items()}
-    observed = [variable_name(name) for name in spec.sites.names("observed")]
-    return {
-        "prior": {k: v for k, v in drawn.items() if k not in observed},
-        "prior_predictive": {k: v for k, v in drawn.items() if k in observed},
-    }
-
-
-def _constant_data(
-    spec: ModelSpec, observed: dict[str, np.ndarray]
-) -> dict[str, np.ndarray]:
-    """Returns the array arguments that are not the data of an observed site."""
-    return {
-        name: np.asarray(value)
-        for name, value in spec.model.arguments().items()
-        if eqx.is_array(value)
-        and name not in spec.sites
-        and not any(np.array_equal(value, data) for data in observed.values())
-    }
-
-
-@eqx.filter_jit
-def _pointwise(spec: ModelSpec, positions: PyTree[Array]) -> dict[str, Array]:
-    num_chains, num_draws = jax.tree.leaves(positions)[0].shape[:2]
-    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), positions)
-    values = jax.lax.map(
-        spec.pointwise_log_likelihood, flat, batch_size=LOG_LIKELIHOOD_CHUNK
-    )
-    return jax.tree.map(
-        lambda x: x.reshape(num_chains, num_draws, *x.shape[1:]), values
-    )
-
-
-@eqx.filter_jit
-def _observed_data(spec: ModelSpec, position: PyTree[Array]) -> dict[str, Array]:
-    return spec.model.observed_data(position)

@@ -120,7 +120,9 @@ def diagnose(tree: xr.DataTree | Fit) -> Diagnosis:
         1-58 (Pareto k).
     """
     if isinstance(tree, Fit):
-        tree = to_datatree(tree, posterior_predictive=False, log_likelihood=False)
+        tree = to_datatree(
+            tree, posterior_predictive=False, log_likelihood=False, log_prior=False
+        )
     if "posterior" not in tree.children:
         raise ValueError(
             f"The tree has the groups {list(tree.children)} and no `posterior`. Give a "

@@ -39,6 +39,12 @@ def constant_dims(
     return dims
 
 
+def row_dims(sites: Sites, dims: dict[str, list[str]]) -> set[str]:
+    """Names the dimensions of the data, whose length new data may change."""
+    observed = [variable_name(name) for name in sites.names("observed")]
+    return {dim for name in observed for dim in dims.get(name, [])}
+
+
 def _axes(site: Site, sites: Sites) -> list[str]:
     num_axes = len(site.shape)
     axes = [f"{variable_name(site.name)}_dim_{axis}" for axis in range(num_axes)]

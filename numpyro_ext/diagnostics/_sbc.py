@@ -1,5 +1,6 @@
 """Simulation-based calibration of any engine on any spec."""
 
+import json
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -84,9 +85,43 @@ class SBCResult:
         )
 
     def to_datatree(self) -> xr.DataTree:
-        """Returns the ranks as group `prior_sbc`, for `arviz_plots.plot_ecdf_pit`."""
+        """Returns the ranks as group `prior_sbc`, for `arviz_plots.plot_ecdf_pit`.
+
+        Its draws are the simulations, by their numbers. Failures and warnings are
+        attributes, so that `from_datatree` returns all of the result.
+        """
         values = {name: ranks[None] for name, ranks in self.ranks.items()}
-        return arviz_base.from_dict({"prior_sbc": values}, check_conventions=False)
+        tree = arviz_base.from_dict(
+            {"prior_sbc": values},
+            coords={"draw": list(self.numbers)},
+            check_conventions=False,
+        )
+        tree.attrs["failures"] = json.dumps(self.failures)
+        tree.attrs["warned"] = json.dumps(self.warned)
+        return tree
+
+    @classmethod
+    def from_datatree(cls, tree: xr.DataTree) -> "SBCResult":
+        """Returns the result that `to_datatree` made a tree of, to `resume` from.
+
+        Raises:
+            ValueError: for a tree without `prior_sbc`.
+        """
+        if "prior_sbc" not in tree.children:
+            raise ValueError(
+                f"The tree has the groups {list(tree.children)} and no `prior_sbc`. "
+                "Give one of `SBCResult.to_datatree`."
+            )
+        group = tree["prior_sbc"].to_dataset()
+        ranks = {str(n): np.asarray(u.values[0]) for n, u in group.data_vars.items()}
+        failures = json.loads(tree.attrs.get("failures", "{}"))
+        return cls(
+            ranks,
+            _table(ranks),
+            tuple(group["draw"].values.tolist()),
+            {int(number): why for number, why in failures.items()},
+            json.loads(tree.attrs.get("warned", "{}")),
+        )
 
     def __repr__(self) -> str:
         return f"{self.table.to_string()}\n{self.verdict}"
@@ -309,6 +344,10 @@ def _result(
     numbers = tuple(sorted(done))
     names = list(done[numbers[0]])
     ranks = {name: np.array([done[i][name] for i in numbers]) for name in names}
+    return SBCResult(ranks, _table(ranks), numbers, failures, warned)
+
+
+def _table(ranks: dict[str, Float[np.ndarray, " n"]]) -> pd.DataFrame:
     rows = {
         name: {
             "p_value": float(array_stats.uniformity_test(u)[0]),
@@ -317,5 +356,4 @@ def _result(
         }
         for name, u in ranks.items()
     }
-    table = pd.DataFrame.from_dict(rows, orient="index")
-    return SBCResult(ranks, table, numbers, failures, warned)
+    return pd.DataFrame.from_dict(rows, orient="index")

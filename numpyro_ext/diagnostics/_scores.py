@@ -4,6 +4,8 @@ import numpy as np
 from jaxtyping import Float
 
 from .._checks import check_open_interval
+from ._ordered import crps as crps_of_ordered
+from ._ordered import order
 from ._values import Values
 
 # Pairs of draws that an energy score holds at once.
@@ -11,7 +13,7 @@ MAX_PAIRS = 2**22
 
 
 def crps(
-    draws: Values, observed: Values, *, fair: bool = False
+    draws: Values, observed: Values, *, fair: bool = False, weights: Values = None
 ) -> Float[np.ndarray, "*obs"]:
     r"""Continuous ranked probability score of draws, for each datum.
 
@@ -25,9 +27,12 @@ def crps(
         draws: predictive draws, the draws on the first axis.
         observed: the data; they broadcast against the other axes.
         fair: whether to remove the bias of a finite number of draws.
+        weights: importance weights of the draws, which need not add up to 1; they
+            broadcast against the draws, and take the place of $1 / S$.
 
     Raises:
-        ValueError: for a single draw with `fair`, or shapes that do not broadcast.
+        ValueError: for a single draw with `fair`, for weights with `fair`, for weights
+            that are negative or NaN, or shapes that do not broadcast.
 
     Accuracy: 1e-12 relative in float64.
     Source: Gneiting and Raftery (2007), JASA 102, 359-378, eq. 20; Ferro (2014),
@@ -40,13 +45,8 @@ def crps(
             "`crps(fair=True)` compares pairs of draws, and there is only one. Give "
             "two draws or more, or `fair=False`."
         )
-    x = np.sort(x, axis=0)
-    # sum over pairs |x_s - x_t| = 2 sum_i (2 i + 1 - S) x_(i), centred for the digits.
-    centred = x - x[num // 2]
-    ranks = (2 * np.arange(num) + 1 - num).reshape(-1, *(1,) * (x.ndim - 1))
-    spread = 2.0 * np.sum(ranks * centred, axis=0)
-    pairs = num * (num - 1) if fair else num**2
-    return np.mean(np.abs(x - y), axis=0) - spread / (2.0 * pairs)
+    w = None if weights is None else _weights("crps", weights, x.shape, fair)
+    return crps_of_ordered(order(x, w), np.broadcast_to(y, x.shape[1:]), fair=fair)
 
 
 def interval_score(
@@ -76,11 +76,11 @@ def interval_score(
             f"{tuple(np.argwhere(low > high)[0].tolist())}. Are they swapped?"
         )
     outside = np.maximum(low - y, 0.0) + np.maximum(y - high, 0.0)
-    return high - low + 2.0 / (1.0 - prob) * outside
+    return np.asarray(high - low + 2.0 / (1.0 - prob) * outside)
 
 
 def energy_score(
-    draws: Values, observed: Values, *, fair: bool = False
+    draws: Values, observed: Values, *, fair: bool = False, weights: Values = None
 ) -> Float[np.ndarray, "*obs"]:
     r"""Energy score of vectors: the CRPS with Euclidean distances.
 
@@ -91,9 +91,10 @@ def energy_score(
         draws: predictive draws, the draws on the first axis, the vector on the last.
         observed: the data, the vector on the last axis.
         fair: whether to remove the bias of a finite number of draws.
+        weights: as in `crps`, without the axis of the vector.
 
     Raises:
-        ValueError: for a single draw with `fair`, or shapes that do not broadcast.
+        ValueError: as in `crps`.
 
     Source: Gneiting and Raftery (2007), JASA 102, 359-378, eq. 22.
     """
@@ -104,14 +105,18 @@ def energy_score(
             "`energy_score(fair=True)` compares pairs of draws, and there is only one. "
             "Give two draws or more, or `fair=False`."
         )
-    near = np.mean(np.linalg.norm(x - y, axis=-1), axis=0)
+    shape = x.shape[:-1]
+    if weights is None:
+        w = np.full((num,) + (1,) * (len(shape) - 1), 1.0 / num)
+    else:
+        w = _weights("energy_score", weights, shape, fair)
+    near = np.sum(w * np.linalg.norm(x - y, axis=-1), axis=0)
     block = max(1, MAX_PAIRS // max(x.size, 1))
-    spread = np.zeros(x.shape[1:-1])
+    spread = np.zeros(shape[1:])
     for first in range(0, num, block):
-        gaps = x[first : first + block, None] - x[None]
-        spread = spread + np.linalg.norm(gaps, axis=-1).sum(axis=(0, 1))
-    pairs = num * (num - 1) if fair else num**2
-    return near - spread / (2.0 * pairs)
+        gaps = np.linalg.norm(x[first : first + block, None] - x[None], axis=-1)
+        spread = spread + np.sum(w[first : first + block, None] * w * gaps, axis=(0, 1))
+    return np.asarray(near - spread / 2.0 * (num / (num - 1) if fair else 1.0))
 
 
 def brier_score(probability: Values, observed: Values) -> Float[np.ndarray, "*obs"]:
@@ -137,7 +142,7 @@ def brier_score(probability: Values, observed: Values) -> Float[np.ndarray, "*ob
             f"`brier_score` got the outcome {bad}; outcomes are 0 or 1. For counts use "
             "`crps`."
         )
-    return np.square(p - y)
+    return np.asarray(np.square(p - y))
 
 
 def log_score(log_likelihood: Values) -> Float[np.ndarray, "*obs"]:
@@ -159,7 +164,7 @@ def log_score(log_likelihood: Values) -> Float[np.ndarray, "*obs"]:
             "`log_score` takes log likelihoods with the draws on the first axis, and "
             "got a number."
         )
-    return np.log(len(values)) - np.logaddexp.reduce(values, axis=0)
+    return np.asarray(np.log(len(values)) - np.logaddexp.reduce(values, axis=0))
 
 
 def _read(
@@ -179,3 +184,34 @@ def _read(
             "data's shape after it."
         ) from error
     return np.broadcast_to(x, (len(x), *shape)), y
+
+
+def _weights(
+    owner: str, weights: Values, shape: tuple[int, ...], fair: bool
+) -> Float[np.ndarray, "draw ..."]:
+    """Returns weights that add up to 1 over the draws."""
+    if fair:
+        raise ValueError(
+            f"`{owner}` removes the bias of a number of draws, and weighted draws have "
+            "none. Give `weights`, or `fair=True`."
+        )
+    w = np.asarray(weights, dtype=float)
+    if not (np.all(w >= 0) and np.all(np.isfinite(w))):
+        bad = w[~((w >= 0) & np.isfinite(w))].flat[0]
+        raise ValueError(
+            f"`{owner}(weights=...)` holds {bad}; weights are finite and at least 0."
+        )
+    w = w.reshape(w.shape + (1,) * (len(shape) - w.ndim))
+    try:
+        w = np.broadcast_to(w, shape)
+    except ValueError as error:
+        raise ValueError(
+            f"`{owner}`: the weights have shape {w.shape}, and the draws {shape}."
+        ) from error
+    total = np.sum(w, axis=0)
+    if np.any(total == 0):
+        raise ValueError(
+            f"`{owner}(weights=...)` are all 0 for the datum "
+            f"{tuple(np.argwhere(total == 0)[0].tolist())}."
+        )
+    return w / total

@@ -1,15 +1,18 @@
 """A table of a fit that says what it is a table of."""
 
+import json
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 
 from .._checks import nearest
-from ..inference import Fit
+from ..inference import Fit, MemberStatus, Status
 from ..inference._independent import MAX_PARETO_K
-from ._datatree import to_numpy
 from ._sample_stats import sample_stats
+from ._tree_groups import to_numpy
 
 CI_PROB = 0.89
 
@@ -38,7 +41,7 @@ class Summary:
 
 
 def summarize(
-    fit: Fit, *, sites: list[str] | None = None, ci_prob: float = CI_PROB
+    fit: Fit | xr.DataTree, *, sites: list[str] | None = None, ci_prob: float = CI_PROB
 ) -> Summary:
     """Summarises a fit: one row for each scalar of its sites.
 
@@ -49,8 +52,9 @@ def summarize(
     the mean, the sd and the range over members; ESS and R-hat mean nothing there.
 
     Args:
-        fit: the result of an engine.
-        sites: which sites; by default the latent ones.
+        fit: the result of an engine, or a tree.
+        sites: which sites; by default the latent ones (of a tree that is not of
+            `to_datatree`: all).
         ci_prob: probability of the central (equal-tailed) interval.
 
     Raises:
@@ -62,23 +66,68 @@ def summarize(
             f"`ci_prob={ci_prob}` is no probability between 0 and 1. Write "
             "`ci_prob=0.89`."
         )
+    source = _of_fit(fit, sites) if isinstance(fit, Fit) else _of_tree(fit, sites)
+    if source.kind == "points":
+        return _summarize_points(source)
+    return _summarize_draws(source, ci_prob)
+
+
+class _Source(NamedTuple):
+    """What a table needs of a fit or of a tree."""
+
+    engine: str
+    kind: str
+    values: dict[str, np.ndarray]
+    num_divergent: int
+    status: tuple[MemberStatus, ...]
+    account: dict[str, float]
+
+
+def _of_fit(fit: Fit, sites: list[str] | None) -> _Source:
     names = list(sites or fit.spec.sites.coordinates)
+    _check_names(names, list(fit.draws))
+    found = {
+        "log_evidence": fit.log_evidence,
+        "log_evidence_error": fit.log_evidence_error,
+        "pareto_k": fit.diagnostics.get("pareto_k"),
+    }
+    return _Source(
+        type(fit.engine).__name__,
+        fit.kind,
+        to_numpy({name: fit.draws[name] for name in names}),
+        int(np.sum(np.asarray(fit.stats.get("diverging", 0)))),
+        fit.status,
+        {name: float(value) for name, value in found.items() if value is not None},
+    )
+
+
+def _of_tree(tree: xr.DataTree, sites: list[str] | None) -> _Source:
+    posterior = tree["posterior"].to_dataset()
+    known = [str(name) for name in posterior.data_vars]
+    names = list(sites or json.loads(tree.attrs.get("latent", "[]")) or known)
+    _check_names(names, known)
+    stats = tree["sample_stats"].data_vars if "sample_stats" in tree.children else {}
+    codes = [Status[name] for name in json.loads(tree.attrs.get("status", "[]"))]
+    account = ("log_evidence", "log_evidence_error", "pareto_k")
+    return _Source(
+        str(tree.attrs.get("engine", "Draws")),
+        str(tree.attrs.get("kind", "draws")),
+        {name: posterior[name].values for name in names},
+        int(np.sum(stats["diverging"].values)) if "diverging" in stats else 0,
+        tuple(MemberStatus(code, code.name.lower()) for code in codes),
+        {name: float(tree.attrs[name]) for name in account if name in tree.attrs},
+    )
+
+
+def _check_names(names: list[str], known: list[str]) -> None:
     for name in names:
-        if name not in fit.draws:
-            raise ValueError(
-                f"The fit has no site `{name}`; {nearest(name, fit.draws)}"
-            )
-    values = to_numpy({name: fit.draws[name] for name in names})
-    if fit.kind == "points":
-        return _summarize_points(fit, values)
-    return _summarize_draws(fit, values, ci_prob)
+        if name not in known:
+            raise ValueError(f"The fit has no site `{name}`; {nearest(name, known)}")
 
 
-def _summarize_draws(
-    fit: Fit, values: dict[str, np.ndarray], ci_prob: float
-) -> Summary:
+def _summarize_draws(source: _Source, ci_prob: float) -> Summary:
     labels, columns = [], []
-    for name, value in values.items():
+    for name, value in source.values.items():
         for place in np.ndindex(value.shape[2:]):
             entry = f"[{', '.join(map(str, place))}]" if place else ""
             labels.append(name + entry)
@@ -87,49 +136,47 @@ def _summarize_draws(
     interval = f"eti{100 * ci_prob:g}"
     names = {"lower": f"{interval}_lb", "upper": f"{interval}_ub"}
     table = pd.DataFrame(stats._asdict(), index=pd.Index(labels)).rename(columns=names)
-    if fit.kind == "independent":
-        table = table.drop(columns="r_hat")
-    num_chains, num_draws = next(iter(values.values())).shape[:2]
+    num_chains, num_draws = next(iter(source.values.values())).shape[:2]
     sizes = f"{num_chains} chains of {num_draws} draws"
-    if fit.kind == "independent":
+    if source.kind == "independent":
+        table = table.drop(columns="r_hat")
         sizes = f"{num_chains} x {num_draws} independent draws"
     title = (
-        f"{type(fit.engine).__name__}: {sizes}; "
+        f"{source.engine}: {sizes}; "
         f"intervals are central and hold {ci_prob:.0%} of the draws"
     )
-    notes = _failures(fit) + _account(fit)
+    notes = _failures(source.status) + _account(source.account)
     is_constant = np.asarray(table["sd"], dtype=float) == 0.0
     constant = [str(name) for name in np.asarray(table.index)[is_constant]]
     if constant:
         notes.append(f"All draws are equal, so there is no R-hat, at: {constant}.")
-    divergences = int(np.sum(np.asarray(fit.stats.get("diverging", 0))))
-    if divergences:
+    if source.num_divergent:
         notes.append(
-            f"{divergences} of {num_chains * num_draws} transitions diverged: the "
-            "tails of the posterior may be missing."
+            f"{source.num_divergent} of {num_chains * num_draws} transitions diverged: "
+            "the tails of the posterior may be missing."
         )
     return Summary(title, table, tuple(notes))
 
 
-def _account(fit: Fit) -> list[str]:
+def _account(account: dict[str, float]) -> list[str]:
     """Says what the engine found beside the draws."""
     words = []
-    if fit.log_evidence is not None:
+    if "log_evidence" in account:
         error = ""
-        if fit.log_evidence_error is not None:
-            error = f" (standard error {float(fit.log_evidence_error):.2g})"
-        words.append(f"Log evidence {float(fit.log_evidence):.2f}{error}.")
-    if "pareto_k" in fit.diagnostics:
-        k = float(fit.diagnostics["pareto_k"])
+        if "log_evidence_error" in account:
+            error = f" (standard error {account['log_evidence_error']:.2g})"
+        words.append(f"Log evidence {account['log_evidence']:.2f}{error}.")
+    if "pareto_k" in account:
+        k = account["pareto_k"]
         verdict = "close to the posterior" if k <= MAX_PARETO_K else "far from it"
         words.append(f"Pareto k of the approximation {k:.2f}: {verdict}.")
     return words
 
 
-def _summarize_points(fit: Fit, values: dict[str, np.ndarray]) -> Summary:
-    num_members = len(fit.status)
+def _summarize_points(source: _Source) -> Summary:
+    num_members = next(iter(source.values.values())).shape[0]
     rows = {}
-    for name, value in values.items():
+    for name, value in source.values.items():
         for index in np.ndindex(value.shape[2:]):
             label = f"{name}[{', '.join(map(str, index))}]" if index else name
             member = value[(slice(None), 0, *index)]
@@ -140,18 +187,18 @@ def _summarize_points(fit: Fit, values: dict[str, np.ndarray]) -> Summary:
                 "max": np.max(member),
             }
     title = (
-        f"{type(fit.engine).__name__}: {num_members} members, one point each; sd, min "
-        "and max are over members and are no posterior uncertainty"
+        f"{source.engine}: {num_members} members, one point each; sd, min and max are "
+        "over members and are no posterior uncertainty"
     )
-    return Summary(title, pd.DataFrame(rows).T, tuple(_failures(fit)))
+    return Summary(title, pd.DataFrame(rows).T, tuple(_failures(source.status)))
 
 
-def _failures(fit: Fit) -> list[str]:
-    bad = [i for i, status in enumerate(fit.status) if not status.code.is_usable]
+def _failures(status: tuple[MemberStatus, ...]) -> list[str]:
+    bad = [i for i, one in enumerate(status) if not one.code.is_usable]
     if not bad:
         return []
-    first = fit.status[bad[0]].message
-    return [f"{len(bad)} of {len(fit.status)} did not end well ({bad}): {first}"]
+    first = status[bad[0]].message
+    return [f"{len(bad)} of {len(status)} did not end well ({bad}): {first}"]
 
 
 def _format(value: float) -> str:

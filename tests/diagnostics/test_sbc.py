@@ -10,9 +10,10 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
+import xarray as xr
 from scipy import stats
 
-from numpyro_ext.diagnostics import sbc
+from numpyro_ext.diagnostics import SBCResult, sbc
 from numpyro_ext.inference import (
     NUTS,
     AbstractEngine,
@@ -109,6 +110,28 @@ def test_a_run_can_be_resumed_and_gives_the_same():
     np.testing.assert_array_equal(
         whole.ranks["mean"], calibration(num=100).ranks["mean"]
     )
+
+
+def test_a_run_can_be_resumed_from_the_disk(tmp_path):
+    half = calibration(num=60)
+    half = SBCResult(
+        **(vars(half) | {"failures": {60: "no start"}, "warned": {"W": 2}})
+    )
+    half.to_datatree().to_netcdf(tmp_path / "sbc.nc", engine="h5netcdf")
+    with xr.open_datatree(tmp_path / "sbc.nc", engine="h5netcdf") as tree:
+        back = SBCResult.from_datatree(tree.load())
+    assert (back.numbers, back.failures, back.warned) == (
+        half.numbers,
+        half.failures,
+        half.warned,
+    )
+    assert repr(back) == repr(half)
+    whole = sbc(SPEC, Conjugate(), jax.random.key(0), num_simulations=62, resume=back)
+    assert whole.numbers == (*range(60), 61)
+    expected = calibration(num=100).ranks["mean"][[*range(60), 61]]
+    np.testing.assert_array_equal(whole.ranks["mean"], expected)
+    with pytest.raises(ValueError, match=r"no `prior_sbc`"):
+        SBCResult.from_datatree(xr.DataTree())
 
 
 def test_further_quantities_are_ranked():

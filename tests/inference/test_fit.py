@@ -11,6 +11,7 @@ import numpyro
 import numpyro.distributions as dist
 import pytest
 
+from numpyro_ext.diagnostics import summarize
 from numpyro_ext.inference import Fit, MemberStatus, ModelSpec, Status
 from numpyro_ext.inference._engine import AbstractEngine
 
@@ -100,7 +101,9 @@ def test_plates_name_the_dimensions_of_sites_and_covariates():
 
 
 def test_the_tree_survives_netcdf(tmp_path):
-    tree = fit_of("random-module").to_datatree(num_prior_draws=5)
+    fit = fit_of("random-module")
+    tree = fit.to_datatree(num_prior_draws=5, dims={"net/bias": ["unit"]})
+    assert tree["posterior"]["net.bias"].dims == ("chain", "draw", "unit")
     tree.to_netcdf(tmp_path / "fit.nc", engine="h5netcdf")
     back = az.from_netcdf(tmp_path / "fit.nc").load()
     assert back.identical(tree)
@@ -177,6 +180,15 @@ def test_summary_states_its_interval_and_is_arviz_own():
         fit.summary(sites=["nois"])
     with pytest.raises(ValueError, match=r"ci_prob=95.0"):
         fit.summary(ci_prob=95.0)
+
+
+@pytest.mark.parametrize("kind", ["draws", "points", "independent"])
+def test_the_summary_of_a_tree_is_that_of_its_fit(kind):
+    fit = fit_of("random-module", kind=kind, num_draws=1 if kind == "points" else 50)
+    of_tree = summarize(fit.to_datatree())
+    np.testing.assert_array_equal(of_tree.table, fit.summary().table)
+    assert list(of_tree.table.index) == list(fit.summary().table.index)
+    assert repr(of_tree) == repr(fit.summary())
 
 
 def test_predict_takes_new_arguments_or_none():
