@@ -15,8 +15,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-from ..distributions import GeneralizedInverseGaussian
-from ..distributions._gig_normalizer import log_normalizer
+from ..distributions._gig_normalizer import Inside, inside, log_normalizer
 from ._completion import AbstractCompletion, Position, weighed_sites
 from ._model_spec import ModelSpec
 from ._objective import Weight
@@ -25,6 +24,8 @@ from ._objective import Weight
 FACTOR = 2.0
 # Where in log w, in units of log FACTOR.
 PLACES = (0.0, 1.0, -1.0)
+# Stands for a rate of 0, of a gamma law or an inverse gamma law.
+LEAST = {"float64": 1e-40, "float32": 1e-30}
 
 
 class Scales(NamedTuple):
@@ -59,18 +60,18 @@ class ScaleCompletion(AbstractCompletion):
     ) -> tuple[Scales, Float[Array, ""]]:
         """Reads the law from slopes at log w = `last`."""
         values, slopes = self._slopes(theta, last)
+        # In units of exp(last), whose own Jacobian is the sum of `last`.
         order, by_w, by_inverse = _coefficients(slopes)
-        scale = jnp.exp(last)
-        a, b = -2.0 * by_w / scale, -2.0 * by_inverse * scale
-        # Rounding can leave a vanishing rate below 0.
-        p, a, b = order + 1.0, jnp.maximum(a, 0.0), jnp.maximum(b, 0.0)
-        at_last = order * last - 0.5 * (a * scale + b / scale)
+        least = LEAST[values.dtype.name]
+        p, a, b = (
+            order + 1.0,
+            jnp.maximum(-2.0 * by_w, least),
+            jnp.maximum(-2.0 * by_inverse, least),
+        )
         omega = jax.lax.stop_gradient(jnp.sqrt(a) * jnp.sqrt(b))
-        integral = log_normalizer(p, a, b) - omega
-        value = values[0] + jnp.sum(integral - at_last)
-        law = GeneralizedInverseGaussian(p, a, b, validate_args=False)
-        found = _scales_of(jnp.moveaxis(law.expectation_params, -1, 0))
-        return jax.lax.stop_gradient(found), value
+        integral = log_normalizer(p, a, b, edges=False) - omega
+        value = values[0] + jnp.sum(integral + last - by_w - by_inverse)
+        return jax.lax.stop_gradient(_scales_of(last, inside(p, a, b))), value
 
     def expected(self, theta: Position, expectation: Scales) -> Float[Array, ""]:
         values, slopes = self._slopes(theta, expectation.centre)
@@ -145,15 +146,15 @@ def _difference(one: Float[Array, " m"], other: Float[Array, " m"]) -> Array:
     return jnp.where(jnp.abs(found) > rounding, found, 0.0)
 
 
-def _scales_of(moments: Float[Array, "3 m"]) -> Scales:
-    """The law with these E[log w], E[w] and E[1/w]."""
-    centre, mean, inverse = moments
-    # What is infinite does not occur in the log density.
-    up = jnp.where(jnp.isfinite(mean), mean * jnp.exp(-centre), 1.0)
-    down = jnp.where(jnp.isfinite(inverse), inverse * jnp.exp(centre), 1.0)
-    # k_0 + k_1 + k_2 = 0, sum k_j r_j = up - 1, -sum k_j / r_j = down - 1.
+def _scales_of(last: Float[Array, " m"], law: Inside) -> Scales:
+    """The law of the latents, of which `law` is that in units of exp(last)."""
+    mean_log = law.mean_log + law.log_middle
+    # sum k_j r_j = E[w] - 1 and -sum k_j / r_j = E[1/w] - 1, in units of the centre,
+    # and sum k_j = 0, with r_j = 1, FACTOR, 1 / FACTOR.
+    up = law.mean * jnp.exp(-mean_log) - 1.0
+    down = law.mean_inverse * jnp.exp(mean_log) - 1.0
     above, below = FACTOR - 1.0, 1.0 - 1.0 / FACTOR
     det = above * above - below * below
-    one = (above * (up - 1.0) - below * (down - 1.0)) / det
-    other = (below * (up - 1.0) - above * (down - 1.0)) / det
-    return Scales(centre, jnp.stack([-one - other, one, other]))
+    one = (above * up - below * down) / det
+    other = (below * up - above * down) / det
+    return Scales(last + mean_log, jnp.stack([-one - other, one, other]))

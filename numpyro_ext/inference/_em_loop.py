@@ -137,9 +137,7 @@ def _body(
         is_jump=jnp.zeros((), bool),
         longest=jnp.maximum(state.longest / GROWTH**2, GROWTH),
     )
-    looking = state._replace(
-        last=_centre(found, state.last), num_passes=state.num_passes + 1
-    )
+    looking = state._replace(last=centre_of(found), num_passes=state.num_passes + 1)
     is_looking = is_finite & (state.num_passes < completion.first_passes)
     which = jnp.where(is_up, 0, jnp.where(state.is_jump, 1, 2))
     which = jnp.where(is_looking, 3, which)
@@ -169,7 +167,7 @@ def _accept(state: Climb, found: PyTree[Array], value: Array, tol: Array) -> Cli
     return state._replace(
         safe=state.candidate,
         expectation=found,
-        last=_centre(found, state.last),
+        last=centre_of(found),
         value=value,
         gain=gain,
         points=jnp.stack([state.points[1], state.candidate]),
@@ -179,9 +177,9 @@ def _accept(state: Climb, found: PyTree[Array], value: Array, tol: Array) -> Cli
     )
 
 
-def _centre(found: PyTree[Array], last: PyTree[Array]) -> PyTree[Array]:
+def centre_of(found: PyTree[Array]) -> PyTree[Array]:
     """Where the next E step starts: at the first of what this one found, if at all."""
-    return last if last is None else found[0]
+    return None if isinstance(found, dict) else found[0]
 
 
 def _go_on(
