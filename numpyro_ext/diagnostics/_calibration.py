@@ -125,8 +125,9 @@ def calibration(
 
     Args:
         tree: a tree of `to_datatree` or of ArviZ; or a fit.
-        model: the model, whose laws make the transforms exact (see `with_laws`); a fit
-            brings its own.
+        model: the model with the data of the split, whose laws make the transforms
+            exact, as in `gof`; a fit brings its own. Leave-one-out without laws finds
+            less: it does not know how the errors are correlated.
         split: `auto`, `held-out`, `LOO` or `in-sample`, as in `gof`.
         levels: levels of the curve of coverage.
         prob: probability of the simultaneous band.
