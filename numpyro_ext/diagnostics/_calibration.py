@@ -120,13 +120,14 @@ def calibration(
     transforms do: data held out share the error of the parameters, so replicated data
     sets of single draws are the reference; leave-one-out errors are correlated as in a
     Gaussian model of the same means and variances (up to 2000 data; beyond, and without
-    laws, they are taken as independent). In-sample transforms miss overconfidence in
-    both directions: they are shown, with a warning, and never judged.
+    laws, they are taken as independent). In-sample transforms hide overconfidence, and
+    look wrong for right models: they are shown, with a warning, and never judged.
 
     Args:
         tree: a tree of `to_datatree` or of ArviZ; or a fit.
-        model: the model, whose laws make the transforms exact (see `with_laws`); a fit
-            brings its own.
+        model: the model with the data of the split, whose laws make the transforms
+            exact, as in `gof`; a fit brings its own. Leave-one-out without laws finds
+            less: it does not know how the errors are correlated.
         split: `auto`, `held-out`, `LOO` or `in-sample`, as in `gof`.
         levels: levels of the curve of coverage.
         prob: probability of the simultaneous band.

@@ -49,9 +49,9 @@ def gof(
 
     Args:
         tree: a tree of `to_datatree` or of ArviZ; or a fit.
-        model: the model, for what needs the laws of the data (see `with_laws`): with
-            them means are exact, without them they are means of draws. A fit brings
-            its own.
+        model: the model with the data of the split (`spec.with_data(...)` for data
+            held out), for what needs their laws; see `with_laws`. With them means are
+            exact, without them they are means of draws. A fit brings its own.
         split: `auto`, `held-out`, `LOO` or `in-sample`.
         truth: the noiseless data where they are known, or a dictionary by site.
         levels: probabilities of the central intervals.

@@ -15,7 +15,7 @@ from ._scores import energy_score, interval_score
 # Draws whose pairs an energy score of many draws takes.
 MAX_PAIRED = 256
 NO_DRAWS = "the tree has no predictive draws"
-NO_LAWS = "the laws of the data are not known: give `model=`, or a fit"
+NO_LAWS = "the laws of these data are not known: give `model=` with them, or a fit"
 
 type Statistic = Callable[..., Any]
 
@@ -136,6 +136,9 @@ def _density(outcome: Outcome) -> Iterator[Row]:
         yield _row(outcome, "p_loo", np.sum(in_sample - pointwise), "")
         bad = np.sum(~(outcome.pareto_k <= MAX_PARETO_K))
         note = f"above {MAX_PARETO_K} for {bad} of {outcome.size} data"
+        if outcome.approximation_k > MAX_PARETO_K:
+            k = f"{outcome.approximation_k:.2f}"
+            note += f"; the draws are of an approximation whose own k is {k}"
         yield _row(outcome, "pareto_k", outcome.pareto_k.max(), note=note)
 
 

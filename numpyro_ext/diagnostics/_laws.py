@@ -67,21 +67,20 @@ def with_laws(tree: xr.DataTree, model: ModelSpec | Fit) -> xr.DataTree:
     }
     prefix = _split_of(tree, observed)
     data = tree[f"{prefix}observed_data"].to_dataset()
-    event_dims = {variable_name(site.name): site.event_dim for site in spec.sites}
-    found = _checked(_evaluate_all(numpyro_model, draws), missing)
     new = tree.copy()
+    found = _checked(_evaluate_all(numpyro_model, draws), missing)
     for quantity, arrays in found.items():
         extra = ["category"] if quantity == "probs" else []
-        variables = {
-            site: (
-                ["chain", "draw", *data[site].dims, *extra],
-                value,
-                {"event_dim": event_dims[site]},
-            )
-            for site, value in arrays.items()
-        }
-        name = f"{prefix}conditional_{quantity}"
-        new[name] = xr.DataTree(xr.Dataset(variables), name=name)
+        dataset = xr.Dataset(
+            {
+                site: (["chain", "draw", *data[site].dims, *extra], value)
+                for site, value in arrays.items()
+            }
+        )
+        for site in spec.sites:
+            if variable_name(site.name) in dataset:
+                dataset[variable_name(site.name)].attrs["event_dim"] = site.event_dim
+        new[f"{prefix}conditional_{quantity}"] = xr.DataTree(dataset)
     known = json.loads(tree.attrs.get("laws_missing", "{}"))
     new.attrs["laws_missing"] = json.dumps(known | missing)
     return new
@@ -114,8 +113,7 @@ def _split_of(tree: xr.DataTree, observed: dict[str, np.ndarray]) -> str:
     for prefix in ("", HELD_OUT):
         name = f"{prefix}observed_data"
         if name in tree.children and all(
-            site in tree[name]
-            and np.array_equal(np.asarray(tree[name][site]), value, equal_nan=True)
+            site in tree[name] and _is_same(np.asarray(tree[name][site]), value)
             for site, value in observed.items()
         ):
             return prefix
@@ -123,6 +121,13 @@ def _split_of(tree: xr.DataTree, observed: dict[str, np.ndarray]) -> str:
         f"The data of the model ({', '.join(f'`{s}`' for s in observed)}) are neither "
         "`observed_data` nor `predictions_observed_data` of the tree. Give the spec of "
         "the fit, or `spec.with_data(...)` with the data held out."
+    )
+
+
+def _is_same(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether these are the same data, in whatever precision each is kept."""
+    return one.shape == other.shape and np.allclose(
+        one, other, rtol=1e-6, atol=0.0, equal_nan=True
     )
 
 

@@ -22,7 +22,7 @@ from ._sample_stats import sample_stats
 type Split = Literal["held-out", "LOO", "in-sample"]
 type SplitChoice = Literal["auto", "held-out", "LOO", "in-sample"]
 type Nature = Literal["continuous", "count", "binary", "categorical"]
-SPLITS = ("auto", "held-out", "LOO", "in-sample")
+NAMES: tuple[Split, ...] = ("held-out", "LOO", "in-sample")
 MAX_NAMED = 5
 
 
@@ -141,7 +141,7 @@ def read_outcomes(
     sites: list[str] | None,
 ) -> list[Outcome]:
     """Reads the observed sites of a tree under a split; warns of what LOO cannot do."""
-    check_choice(owner, "split", split, SPLITS)
+    check_choice(owner, "split", split, ("auto", *NAMES))
     if isinstance(tree, Fit):
         model = tree if model is None else model
         is_plain = not hasattr(tree.spec.model, "observed_sites")
@@ -204,44 +204,25 @@ def _choose(owner: str, tree: xr.DataTree, kind: str, split: str) -> Split:
             f'`{owner}(split="LOO")`: the tree {why}. Give held-out data, or leave '
             "`split` out."
         )
-    for name in ("held-out", "LOO", "in-sample"):
-        if split == name:
-            return name
-    raise AssertionError(split)
+    chosen: dict[str, Split] = {name: name for name in NAMES}
+    return chosen[split]
 
 
 def _read(tree: xr.DataTree, name: str, split: Split, kind: str) -> Outcome:
     prefix = HELD_OUT if split == "held-out" else ""
-    groups = {"draws": "predictions" if prefix else "posterior_predictive"}
-    groups["log_likelihood"] = f"{prefix}log_likelihood"
-    for law in ("cdf", "cdf_below", "mean", "variance", "probs", "deviance"):
-        groups[law] = f"{prefix}conditional_{law}"
-    arrays = {
-        role: tree[group][name].transpose("chain", "draw", ...)
-        for role, group in groups.items()
-        if group in tree.children and name in tree[group]
-    }
-    # NumPyro has no log likelihood group for points, whose LOO means nothing.
+    arrays = _arrays(tree, name, prefix)
     if kind == "points" and not prefix:
+        # Whatever the tree has: points cannot be weighed.
         arrays.pop("log_likelihood", None)
     observed = tree[f"{prefix}observed_data"].to_dataset()[name]
     event_dim = _event_dim(observed, arrays)
+    batch = int(np.prod(observed.shape[: observed.ndim - event_dim]))
+    if observed.size > batch:
+        # Reliability is that of one outcome; entries of a vector have transforms.
+        arrays.pop("probs", None)
     rows = _rows(arrays.get("log_likelihood"), name)
-    batch = observed.shape[: observed.ndim - event_dim]
-    event_shape = observed.shape[observed.ndim - event_dim :]
-
-    def flatten(role: str) -> np.ndarray:
-        value = np.asarray(arrays[role].values)
-        extra = value.shape[-1:] if role == "probs" else ()
-        last = extra or (-1,) if role != "log_likelihood" else ()
-        num = int(np.prod(batch))
-        if role == "log_likelihood":
-            return value.reshape(value.shape[0] * value.shape[1], -1).astype(float)
-        value = value.reshape(value.shape[0] * value.shape[1], num, *last)
-        return (value if rows is None else value[:, rows]).astype(float)
-
-    flat = {role: flatten(role) for role in arrays}
-    y = np.asarray(observed.values, dtype=float).reshape(int(np.prod(batch)), -1)
+    flat = {role: _flatten(role, x, batch, rows) for role, x in arrays.items()}
+    y = np.asarray(observed.values, dtype=float).reshape(batch, -1)
     y = y if rows is None else y[rows]
     draws, log_likelihood = flat.pop("draws", None), flat.pop("log_likelihood", None)
     _refuse_nan(name, y, draws)
@@ -258,14 +239,42 @@ def _read(tree: xr.DataTree, name: str, split: Split, kind: str) -> Outcome:
         split=split,
         kind=kind,
         nature=_nature(y, draws, flat.get("probs")),
-        event_shape=event_shape,
+        event_shape=observed.shape[observed.ndim - event_dim :],
         observed=y,
         predicted=Predicted(draws, log_likelihood, flat),
-        num_chains=_num_chains(arrays),
+        num_chains=next((len(value) for value in arrays.values()), 1),
         missing=missing,
         approximation_k=float(tree.attrs.get("pareto_k", 0.0)),
     )
     return _weigh(outcome, arrays) if split == "LOO" else outcome
+
+
+def _arrays(tree: xr.DataTree, name: str, prefix: str) -> dict[str, xr.DataArray]:
+    """Returns what the tree has on a site, (chain, draw, ...)."""
+    groups = {"draws": "predictions" if prefix else "posterior_predictive"}
+    groups["log_likelihood"] = f"{prefix}log_likelihood"
+    for law in ("cdf", "cdf_below", "mean", "variance", "probs", "deviance"):
+        groups[law] = f"{prefix}conditional_{law}"
+    return {
+        role: tree[group].to_dataset()[name].transpose("chain", "draw", ...)
+        for role, group in groups.items()
+        if group in tree.children and name in tree[group]
+    }
+
+
+def _flatten(
+    role: str, value: xr.DataArray, batch: int, rows: np.ndarray | None
+) -> np.ndarray:
+    """Returns (draw, datum, entry or category), and the log likelihood (draw, datum).
+
+    The log likelihood has the rows that are not masked and no others.
+    """
+    array = np.asarray(value.values, dtype=float)
+    num = array.shape[0] * array.shape[1]
+    if role == "log_likelihood":
+        return array.reshape(num, -1)
+    array = array.reshape(num, batch, array.shape[-1] if role == "probs" else -1)
+    return array if rows is None else array[:, rows]
 
 
 def _refuse_nan(name: str, y: np.ndarray, draws: np.ndarray | None) -> None:
@@ -349,10 +358,6 @@ def _rows(log_likelihood: xr.DataArray | None, name: str) -> np.ndarray | None:
     return np.asarray(log_likelihood[f"{name}_unmasked"].values)
 
 
-def _num_chains(arrays: dict[str, xr.DataArray]) -> int:
-    return next((len(value) for value in arrays.values()), 1)
-
-
 def _missing(tree: xr.DataTree, name: str) -> dict[str, str]:
     known: dict[str, str] = json.loads(tree.attrs.get("laws_missing", "{}"))
     start = f"{name}: "
@@ -363,7 +368,8 @@ def _nature(
     y: np.ndarray, draws: np.ndarray | None, probs: np.ndarray | None
 ) -> Nature:
     values = (y,) if draws is None else (y, draws)
-    if all(np.all((value == 0) | (value == 1)) for value in values):
+    is_one = y.shape[1] == 1
+    if is_one and all(np.all((value == 0) | (value == 1)) for value in values):
         return "binary"
     if probs is not None:
         return "categorical"

@@ -218,6 +218,42 @@ def test_categories_are_judged_one_by_one():
     assert "the probabilities of a" in wrong.verdict
 
 
+def test_vectors_of_binary_and_categorical_entries_have_transforms():
+    rng = np.random.default_rng(8)
+    p = np.array([0.2, 0.5, 0.9])
+    y = (rng.random((80, 3)) < p).astype(int)
+    kinds = rng.integers(0, 3, (80, 2))
+
+    def vectors(y, kinds):
+        shift = numpyro.sample("shift", dist.Normal(0, 1))
+        logits = jnp.log(p / (1 - p)) + shift
+        with numpyro.plate("row", len(y)):
+            numpyro.sample("y", dist.Bernoulli(logits=logits).to_event(1), obs=y)
+            law = dist.Categorical(logits=shift * jnp.ones((2, 3))).to_event(1)
+            numpyro.sample("kinds", law, obs=kinds)
+
+    tree = arviz_base.from_dict(
+        {
+            "posterior": {"shift": 0.01 * rng.normal(size=(2, 150))},
+            "predictions": {
+                "y": (rng.random((2, 150, 80, 3)) < p).astype(int),
+                "kinds": rng.integers(0, 3, (2, 150, 80, 2)),
+            },
+            "predictions_observed_data": {"y": y, "kinds": kinds},
+        }
+    )
+    spec = ModelSpec(vectors, y, kinds)
+    found = calibration(tree, model=spec)
+    assert [site.status for site in found.sites.values()] == ["ok", "ok"]
+    assert found.sites["y"].pit.shape == (80, 3)
+    assert found.sites["kinds"].pit.shape == (80, 2)
+    value = gof(tree, model=spec).loc["y"]["value"]
+    # The CRPS of a binary entry is its Brier score.
+    assert value["crps"] == pytest.approx(np.mean((y - p) ** 2), rel=0.02)
+    tree["predictions_observed_data"]["y"].values[:, 1] = 0
+    assert only(tree, sites=["y"]).status == "fail"
+
+
 def test_what_cannot_be_judged_says_so():
     few = regression_tree(np.random.default_rng(6), num_data=12, num_slopes=2)
     site = only(few)

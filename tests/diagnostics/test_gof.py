@@ -3,6 +3,7 @@
 import arviz_base
 import arviz_stats
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from scipy import stats
@@ -156,6 +157,33 @@ def test_without_laws_the_draws_speak_and_the_rest_says_why(tree):
     for metric in ("bayes_r2", "epistemic_variance", "deviance", "pearson"):
         assert np.isnan(value[metric])
         assert "give `model=`" in note[metric]
+
+
+def test_draws_that_cannot_be_weighed_are_left_out():
+    tree = regression_tree(np.random.default_rng(2), num_data=30, num_slopes=2)
+    some = tree["posterior_predictive"].to_dataset().isel(draw=slice(0, 100))
+    tree["posterior_predictive"] = xr.DataTree(some)
+    tree.attrs |= {"kind": "independent", "pareto_k": 0.9}
+    table = gof(tree)
+    value, note = column(table), column(table, "note")
+    assert np.isfinite(value[["nll", "rmse", "coverage_90"]]).all()
+    assert np.isnan(value[["crps", "mae", "sharpness"]]).all()
+    assert "400 draws and `log_likelihood` 1000" in note["crps"]
+    assert "own k is 0.90" in note["pareto_k"]
+
+
+def test_sites_are_chosen_by_name():
+    tree = regression_tree(np.random.default_rng(2), num_data=30, num_slopes=2)
+    for name in ("log_likelihood", "observed_data", "posterior_predictive"):
+        tree[name]["z"] = tree[name]["y"]
+    assert list(gof(tree, sites=["z"]).index.levels[0]) == ["z"]
+    both = gof(tree)
+    pd.testing.assert_series_equal(
+        both.loc["y"].loc["nll"], both.loc["z"].loc["nll"], check_names=False
+    )
+    dataset = gof(tree, fmt="xarray")
+    assert dataset.sizes["site"] == 2
+    assert dataset["note"].sel(site="z", metric="pearson").item().startswith("not")
 
 
 def test_in_sample_predictions_come_with_a_warning(tree):
