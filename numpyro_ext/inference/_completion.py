@@ -7,7 +7,7 @@ density is read from the model's own trace; nothing is told about its structure.
 """
 
 import abc
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -26,7 +26,7 @@ class AbstractCompletion(eqx.Module):
     prior_weight: eqx.AbstractVar[Weight]
     jacobian: eqx.AbstractVar[bool]
     # How many E steps it takes at a start until the latents' centre is found.
-    first_passes: eqx.AbstractClassVar[int]
+    first_passes: ClassVar[int]
 
     @abc.abstractmethod
     def begin(self, theta: Position) -> PyTree[Array]:
@@ -84,7 +84,7 @@ def _log_det_of(
 ) -> Float[Array, ""]:
     """Log |Jacobian| of the latents: those that are positive have log z for z."""
     positive = [n for n in latent if is_positive(spec, n)]
-    return jnp.asarray(sum(jnp.sum(position[name]) for name in positive))
+    return sum((jnp.sum(position[name]) for name in positive), start=jnp.zeros(()))
 
 
 def is_positive(spec: ModelSpec, name: str) -> bool:

@@ -4,7 +4,7 @@ A datum belongs to component k with probability
 $r_k \propto \pi_k\, p_k(y)$, and $Q = \sum_k r_k \log(\pi_k p_k(y))$ over the data.
 """
 
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ from ._site_messages import Message
 class MixtureCompletion(AbstractCompletion):
     """Observed sites of mixtures, of which each datum's component is the latent."""
 
-    first_passes: ClassVar[int] = 0
+    first_passes = 0
     spec: ModelSpec
     mixtures: tuple[str, ...]
     prior_weight: Weight

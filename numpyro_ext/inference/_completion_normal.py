@@ -7,7 +7,7 @@ the mode are Laplace's approximation.
 """
 
 import math
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +34,7 @@ class Normals(NamedTuple):
 class NormalCompletion(AbstractCompletion):
     """Real latents, of any dependence."""
 
-    first_passes: ClassVar[int] = 0
+    first_passes = 0
     spec: ModelSpec
     latent: tuple[str, ...]
     prior_weight: Weight

@@ -8,7 +8,7 @@ E[1/w]. No part of the model has to be recognised; only that slopes elsewhere ag
 """
 
 import math
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -45,7 +45,7 @@ class ScaleCompletion(AbstractCompletion):
     with the latents added, and `is_added` is true.
     """
 
-    first_passes: ClassVar[int] = 3
+    first_passes = 3
     spec: ModelSpec
     latent: tuple[str, ...]
     prior_weight: Weight

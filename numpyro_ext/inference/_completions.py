@@ -54,8 +54,13 @@ def complete(
             "`EM` reads the sites of a NumPyro model, and this spec is of a plain "
             "function, whose latents it cannot tell apart. Use `EnsembleMAP`."
         )
+    settings: dict[str, Any] = {
+        "spec": spec,
+        "prior_weight": prior_weight,
+        "jacobian": jacobian,
+    }
     if not latent:
-        return _of_observed(spec, start, prior_weight, jacobian), True
+        return _of_observed(start, settings), True
     for name in latent:
         if name not in spec.sites.names("latent"):
             raise ValueError(
@@ -64,11 +69,11 @@ def complete(
             )
     theta = {name: z for name, z in start.items() if name not in latent}
     if all(is_positive(spec, name) for name in latent):
-        scales = ScaleCompletion(spec, latent, prior_weight, jacobian, is_added=False)
+        scales = ScaleCompletion(latent=latent, is_added=False, **settings)
         _check_scales(scales, theta, latent)
         return scales, True
     if all(is_real(spec, name) for name in latent):
-        normals = NormalCompletion(spec, latent, prior_weight, jacobian)
+        normals = NormalCompletion(latent=latent, **settings)
         return normals, _misfit(normals, theta) <= _allowed(theta)
     supports = {name: spec.sites[name].support for name in latent}
     raise ValueError(
@@ -78,19 +83,18 @@ def complete(
     )
 
 
-def _of_observed(
-    spec: ModelSpec, start: Position, prior_weight: Weight, jacobian: bool
-) -> AbstractCompletion:
+def _of_observed(start: Position, settings: dict[str, Any]) -> AbstractCompletion:
+    spec = settings["spec"]
     model: Any = spec.model
     sites = model.observed_sites(start)
     mixtures = tuple(n for n, site in sites.items() if mixture_of(site["fn"]))
     scales = tuple(n for n, site in sites.items() if _has_scale(site["fn"]))
     if mixtures and not scales:
-        return MixtureCompletion(spec, mixtures, prior_weight, jacobian)
+        return MixtureCompletion(mixtures=mixtures, **settings)
     if scales and not mixtures:
-        added = with_scales(spec, scales)
+        added: dict[str, Any] = settings | {"spec": with_scales(spec, scales)}
         latent = tuple(name + MIXING for name in scales)
-        return ScaleCompletion(added, latent, prior_weight, jacobian, is_added=True)
+        return ScaleCompletion(latent=latent, is_added=True, **added)
     if mixtures:
         raise ValueError(
             f"`EM` finds finite mixtures at {list(mixtures)} and laws with a latent "
@@ -148,7 +152,8 @@ class StudentReparam(Reparam):
         self, name: str, fn: dist.Distribution, obs: Array | None
     ) -> tuple[dist.Distribution, Array | None]:
         """Called by the handler."""
-        law, expand_shape, event_dim = self._unwrap(fn)
+        unwrapped: Any = self._unwrap(fn)
+        law, expand_shape, event_dim = unwrapped
         extra = event_dim - law.event_dim
         mixing = dist.InverseGamma(0.5 * law.df, 0.5 * law.df)
         w = numpyro.sample(name + MIXING, mixing.expand(expand_shape).to_event(extra))

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import warnings
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,6 +34,10 @@ from ._status import MemberStatus, Status
 from ._stopwatch import timed
 
 
+def _names(value: tuple[str, ...] | list[str] | str) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
 class EM(AbstractEngine):
     r"""Expectation-maximisation on the model's own log density.
 
@@ -60,8 +65,8 @@ class EM(AbstractEngine):
     E[z] or exp E[log z].
 
     Args:
-        latent: the sites that are integrated out. `()` leaves that to observed sites
-            that are mixtures, of either kind.
+        latent: the sites that are integrated out, or one. `()` leaves that to observed
+            sites that are mixtures, of either kind.
         num_starts: starts, of which modes are found; one after the other.
         max_iterations: M steps of one start.
         tol: the iteration ends when so many nats are left to gain, by the last gains.
@@ -77,7 +82,7 @@ class EM(AbstractEngine):
         J. Statist. 35, 335-353.
     """
 
-    latent: tuple[str, ...] = ()
+    latent: tuple[str, ...] = eqx.field(converter=_names, default=())
     num_starts: int = 4
     max_iterations: int = 1000
     _: dataclasses.KW_ONLY
@@ -87,11 +92,6 @@ class EM(AbstractEngine):
     jacobian: bool = False
 
     def __check_init__(self) -> None:
-        if isinstance(self.latent, str):
-            raise ValueError(
-                f"`EM(latent={self.latent!r})` takes a tuple of sites: write "
-                f"`latent=({self.latent!r},)`."
-            )
         check_positive_int("EM", "num_starts", self.num_starts)
         check_positive_int("EM", "max_iterations", self.max_iterations)
         check_choice("EM", "acceleration", self.acceleration, ("squarem", "none"))
