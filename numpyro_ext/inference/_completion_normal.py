@@ -2,8 +2,10 @@ r"""EM for real latents: exactly where the log density is quadratic in them.
 
 Given the rest, the latents are then normal with the mean m where the gradient vanishes
 and the covariance $C = L L^T = -H^{-1}$, and
-$E[f] = f(m) + \tfrac12 \sum_k L_k^T \nabla^2 f\, L_k$. Elsewhere the same formulas at
-the mode are Laplace's approximation.
+$E[f] = f(m) + \tfrac12 \sum_k L_k^T \nabla^2 f\, L_k$. Elsewhere this at the mode, and
+the slope there times the shift $s = \tfrac12 C\, \nabla \mathrm{tr}(C H)$ of the mean
+from the mode, has the gradient in the other coordinates that Laplace's approximation of
+the integral has.
 """
 
 import math
@@ -25,10 +27,11 @@ SETTLED = 1e-10
 
 
 class Normals(NamedTuple):
-    """The law of the latents: its mean and a root of its covariance."""
+    """The law of the latents: mode, a root of the covariance, and mean minus mode."""
 
-    mean: Float[Array, " m"]
+    mode: Float[Array, " m"]
     root: Float[Array, "m m"]
+    shift: Float[Array, " m"]
 
 
 class NormalCompletion(AbstractCompletion):
@@ -47,33 +50,44 @@ class NormalCompletion(AbstractCompletion):
         self, theta: Position, last: Float[Array, " m"]
     ) -> tuple[Normals, Float[Array, ""]]:
         log_density, slope = self._functions(theta)
-        mean = minimise(
+        mode = minimise(
             lambda z: -log_density(z), last, tol=SETTLED, max_steps=MAX_STEPS
         )
         # The way to the mode has no derivative. One more Newton step, whose gain is
         # that of a quadratic, has that of the mode in theta.
-        mean = jax.lax.stop_gradient(mean)
-        value, gradient = log_density(mean), slope(mean)
-        lower = jnp.linalg.cholesky(-jax.jacfwd(slope)(mean))
+        mode = jax.lax.stop_gradient(mode)
+        value, gradient = log_density(mode), slope(mode)
+        lower = jnp.linalg.cholesky(-jax.jacfwd(slope)(mode))
         white = jax.scipy.linalg.solve_triangular(lower, gradient, lower=True)
-        constant = 0.5 * mean.size * math.log(2.0 * math.pi)
+        constant = 0.5 * mode.size * math.log(2.0 * math.pi)
         value = value + 0.5 * white @ white + constant
         value = value - jnp.sum(jnp.log(jnp.diagonal(lower)))
-        identity = jnp.eye(mean.size, dtype=mean.dtype)
+        identity = jnp.eye(mode.size, dtype=mode.dtype)
         root = jax.scipy.linalg.solve_triangular(lower, identity, lower=True).T
-        return jax.lax.stop_gradient(Normals(mean, root)), value
+        shift = root @ (
+            root.T @ jax.grad(self._half_trace, argnums=1)(theta, mode, root)
+        )
+        return jax.lax.stop_gradient(Normals(mode, root, shift)), value
 
     def expected(self, theta: Position, expectation: Normals) -> Float[Array, ""]:
         log_density, slope = self._functions(theta)
-        mean, root = expectation
+        mode, root, shift = expectation
+        value = log_density(mode) + slope(mode) @ shift
+        return value + self._half_trace(theta, mode, root)
+
+    def _half_trace(
+        self, theta: Position, z: Float[Array, " m"], root: Float[Array, "m m"]
+    ) -> Float[Array, ""]:
+        """Half the trace of the covariance times the Hessian at z."""
+        _, slope = self._functions(theta)
 
         def bend(direction: Array) -> Array:
-            return direction @ jax.jvp(slope, (mean,), (direction,))[1]
+            return direction @ jax.jvp(slope, (z,), (direction,))[1]
 
-        return log_density(mean) + 0.5 * jnp.sum(jax.vmap(bend)(root.T))
+        return 0.5 * jnp.sum(jax.vmap(bend)(root.T))
 
     def whole(self, theta: Position, expectation: Normals) -> Position:
-        return theta | self._unravel(expectation.mean)
+        return theta | self._unravel(expectation.mode + expectation.shift)
 
     def misfit(self, theta: Position, z: Float[Array, " m"]) -> Float[Array, ""]:
         """How far the log density is from a quadratic: 0 up to rounding."""
