@@ -20,6 +20,7 @@ from ._counts import NegativeBinomial1 as NegativeBinomial1
 from ._counts import Poisson as Poisson
 from ._family import AbstractFamily as AbstractFamily
 from ._fit import fit as fit
+from ._formula import UnsafeFormulaError as UnsafeFormulaError
 from ._infer import Inference as Inference
 from ._infer import infer as infer
 from ._links import AbstractLink as AbstractLink

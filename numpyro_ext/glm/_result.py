@@ -1,5 +1,6 @@
 """What a fit returns."""
 
+import dataclasses
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import equinox as eqx
@@ -8,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from ._data import Data, linear_predictor
+from ._design import Design
 from ._family import AbstractFamily, Aux
 from ._newton import Geometry, Newton
 from ._objective import Point, Problem, Shapes
@@ -49,6 +51,7 @@ class FittedGLM(eqx.Module):
         objective_delta: its last change.
         geometry: the scale and rank of the columns of X.
         names: names of the coefficients, if they are known.
+        design: what the formula learned from its data, for a fit of a formula.
     """
 
     family: AbstractFamily
@@ -64,6 +67,7 @@ class FittedGLM(eqx.Module):
     dispersion: str = eqx.field(static=True)
     shapes: Shapes = eqx.field(static=True)
     names: tuple[str, ...] | None = eqx.field(static=True, default=None)
+    design: Design | None = eqx.field(static=True, default=None)
 
     @property
     def converged(self) -> Bool[Array, "..."]:
@@ -82,6 +86,17 @@ class FittedGLM(eqx.Module):
         if codes.ndim:
             return [Status(int(code)).cause for code in codes.ravel()]
         return Status(int(codes)).cause
+
+    def with_design(self, design: Design) -> "FittedGLM":
+        """Returns the fit with the formula that its X came from."""
+        return dataclasses.replace(self, names=design.names, design=design)
+
+    @property
+    def bare(self) -> "FittedGLM":
+        """The fit without its names, which would key compiled functions."""
+        if self.names is None and self.design is None:
+            return self
+        return dataclasses.replace(self, names=None, design=None)
 
     @property
     def aux(self) -> Aux:
@@ -118,7 +133,7 @@ class FittedGLM(eqx.Module):
         """The log-likelihood, with all its constants."""
         from ._likelihood import log_likelihood
 
-        return log_likelihood(self)
+        return log_likelihood(self.bare)
 
     @property
     def point(self) -> Point:
