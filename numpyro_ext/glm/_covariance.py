@@ -92,6 +92,9 @@ def invert(
     factor = jnp.linalg.cholesky(scaled + size * null)
     half = solve_triangular(factor, jnp.eye(m * p + q, dtype=scale.dtype), lower=True)
     inverse = scale[:, None] * (half.T @ half - null / size) * scale
+    if geometry.is_shifted is not None:
+        # The data do not tell cutpoints from an intercept.
+        is_flat = is_flat | geometry.is_shifted
     known = jnp.concatenate([jnp.tile(estimable(geometry), m), ~is_flat])
     return jnp.where(known[:, None] & known, inverse, jnp.nan)
 

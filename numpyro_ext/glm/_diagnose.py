@@ -89,9 +89,15 @@ def _deficient(fitted: Any) -> str:
     names = np.asarray(column_names(fitted))
     lost = ", ".join(f"`{c}`" for c in names[~np.asarray(estimable(fitted.geometry))])
     n, p = fitted.data.X.shape
-    return (
+    words = (
         f"X has rank {int(fitted.rank)}, with n = {n} and p = {p}; dependent: {lost}."
     )
+    if fitted.geometry.is_shifted is not None and bool(fitted.geometry.is_shifted):
+        words += (
+            " The cutpoints take the place of an intercept: give X none, and no set of "
+            "columns with a constant sum."
+        )
+    return words
 
 
 def _unfinished(fitted: Any) -> str:

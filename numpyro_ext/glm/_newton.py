@@ -55,12 +55,15 @@ class Geometry(eqx.Module):
     """What the columns of X span.
 
     `scale` makes the columns of one size; `null` projects onto the directions, in
-    scaled coordinates, that change no linear predictor.
+    scaled coordinates, that change no linear predictor, or only by a constant where
+    cutpoints take that up. `is_shifted` says whether there are such of the latter kind;
+    it is None for families without cutpoints.
     """
 
     scale: Float[Array, " p"]
     null: Float[Array, "p p"]
     rank: Int[Array, ""]
+    is_shifted: Bool[Array, ""] | None = None
 
 
 class Solution(eqx.Module):
@@ -118,7 +121,8 @@ def solve(
     # The last step is free: its gradient and Hessian are known.
     last = jax.tree.map(lambda a, d: a + d, end.point, end.step)
     point = _where(end.has_converged & _all_finite(last), last, end.point)
-    point = Point(_least_norm(geometry, point.beta), point.theta)
+    if geometry.is_shifted is None:
+        point = Point(_least_norm(geometry, point.beta), point.theta)
     point = jax.tree.map(lambda x: jnp.where(is_valid & has_value, x, jnp.nan), point)
     return Solution(
         point=point,
@@ -240,7 +244,9 @@ def _direction(
     eye = jnp.eye(rest.size, dtype=rest.dtype)
     schur = jnp.where(is_held[:, None] | is_held, eye, schur)
     theta = _solve_positive(schur, rest)
-    longest = jnp.max(jnp.abs(theta))
+    # The first cutpoint is a location: it goes as far as the coefficients ask.
+    limited = theta[1:] if problem.family.has_cutpoints else theta
+    longest = jnp.max(jnp.abs(limited), initial=0.0)
     shrink = jnp.minimum(1.0, _LONGEST / jnp.maximum(longest, 1e-30))
     decrement = jnp.sum(theta * rest) + jnp.sum(plain * beta)
     theta = shrink * theta
@@ -271,6 +277,10 @@ def factorise(
     m, p = hessian.shape[:2]
     scale = geometry.scale
     scaled = scale[:, None, None] * hessian * scale
+    if geometry.is_shifted is not None:
+        # Cutpoints make up for these directions, so the Hessian in beta sees them.
+        within = jnp.eye(p, dtype=scale.dtype) - geometry.null
+        scaled = jnp.einsum("pa,manb,bq->mpnq", within, scaled, within)
     diagonal = jnp.max(jnp.abs(jnp.einsum("mpmp->mp", scaled)))
     size = jnp.where(diagonal > 0, diagonal, 1.0)
     null = jnp.einsum("mk,pl->mpkl", jnp.eye(m, dtype=scale.dtype), geometry.null)
@@ -355,13 +365,17 @@ def _first_points(problem: Problem, start: Point) -> tuple[Geometry, Point, Poin
         return gram(block.Xt, weight[None, None]), (weight * targets) @ block.Xt.T
 
     hessian, right = sum_over_rows(data, (), body)
+    geometry = _geometry(problem._with_l2(hessian)[0, :, 0])
+    if family.has_cutpoints:
+        geometry = _beside_cutpoints(problem, geometry, hessian)
     hessian = problem._with_l2(hessian)
-    geometry = _geometry(hessian[0, :, 0])
     factor = factorise(geometry, hessian)
     first, second = (
         jnp.broadcast_to(solve_beta(geometry, factor, r[None]), (m, p)) for r in right
     )
-    first = jnp.where(jnp.isnan(start.beta), first, start.beta)
+    given = start.beta - (start.beta / geometry.scale) @ geometry.null * geometry.scale
+    given = given if family.has_cutpoints else start.beta
+    first = jnp.where(jnp.isnan(start.beta), first, given)
     return geometry, Point(first, start.theta), Point(second, start.theta)
 
 
@@ -376,11 +390,14 @@ def _level(problem: Problem, ybar: Array, weights: Array) -> Array:
     return jnp.zeros(()) if eta is None else eta
 
 
-def _geometry(hessian: Float[Array, "p p"]) -> Geometry:
-    diagonal = jnp.diag(hessian)
-    scale = jnp.where(diagonal == 0, 1.0, 1.0 / jnp.sqrt(diagonal))
-    # 1 / inf is zero, and would hide an infinite value of X.
-    scale = jnp.where(jnp.isfinite(diagonal), scale, jnp.nan)
+def _geometry(
+    hessian: Float[Array, "p p"], scale: Float[Array, " p"] | None = None
+) -> Geometry:
+    if scale is None:
+        diagonal = jnp.diag(hessian)
+        scale = jnp.where(diagonal == 0, 1.0, 1.0 / jnp.sqrt(diagonal))
+        # 1 / inf is zero, and would hide an infinite value of X.
+        scale = jnp.where(jnp.isfinite(diagonal), scale, jnp.nan)
     scaled = hessian * scale[:, None] * scale
     p = scale.size
     tol = 50.0 * jnp.finfo(scale.dtype).eps * (p + 10)
@@ -389,6 +406,19 @@ def _geometry(hessian: Float[Array, "p p"]) -> Geometry:
     null = _null_projector(scaled, tol, is_suspicious)
     rank = p - jnp.round(jnp.trace(null)).astype(jnp.int32)
     return Geometry(scale, null, rank)
+
+
+def _beside_cutpoints(
+    problem: Problem, geometry: Geometry, hessian: Float[Array, "m p m p"]
+) -> Geometry:
+    """Returns the geometry of columns whose mean the cutpoints take up."""
+    data = problem.data
+    weights = jnp.ones_like(data.y) if data.weights is None else data.weights
+    mean = weigh(weights, data.X.T).sum(axis=1)
+    between = jnp.outer(mean, mean) / jnp.sum(weights)
+    centred = problem._with_l2(hessian - between[None, :, None])[0, :, 0]
+    found = _geometry(centred, geometry.scale)
+    return Geometry(geometry.scale, found.null, found.rank, found.rank < geometry.rank)
 
 
 @jax.custom_batching.custom_vmap
