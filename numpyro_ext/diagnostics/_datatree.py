@@ -14,7 +14,7 @@ from jaxtyping import Array, Key, PyTree
 
 from .._checks import check_positive_int
 from ..inference import Fit, ModelSpec
-from ._dims import constant_dims, site_dims, variable_name
+from ._dims import constant_dims, model_coords, site_dims, variable_name
 
 # Points whose log likelihood is taken at once; bounds memory at this many data copies.
 LOG_LIKELIHOOD_CHUNK = 128
@@ -51,7 +51,8 @@ def to_datatree(
         num_replicates: replicated data sets for each draw; by default 1 for draws and
             100 for points.
         key: random key of the replicates; by default derived from the fit's key.
-        coords: coordinates by dimension, as in ArviZ.
+        coords: coordinates by dimension, as in ArviZ; beside those that the model
+            brings as its attribute `coords`, as `glm.model` does.
         dims: dimension names by site; those of plates are found by themselves.
 
     Returns:
@@ -87,7 +88,8 @@ def to_datatree(
     if constant:
         groups["constant_data"] = constant
     dims = site_dims(spec.sites) | constant_dims(spec.sites, constant) | (dims or {})
-    return _build(fit, groups, dims, coords or {}, dropped)
+    coords = model_coords(spec) | (coords or {})
+    return _build(fit, groups, dims, coords, dropped)
 
 
 def _build(

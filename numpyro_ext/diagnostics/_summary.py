@@ -9,6 +9,7 @@ from .._checks import nearest
 from ..inference import Fit
 from ..inference._independent import MAX_PARETO_K
 from ._datatree import to_numpy
+from ._dims import entry_names
 from ._sample_stats import sample_stats
 
 CI_PROB = 0.89
@@ -79,9 +80,8 @@ def _summarize_draws(
 ) -> Summary:
     labels, columns = [], []
     for name, value in values.items():
+        labels += entry_names(fit.spec, name, value.shape[2:])
         for place in np.ndindex(value.shape[2:]):
-            entry = f"[{', '.join(map(str, place))}]" if place else ""
-            labels.append(name + entry)
             columns.append(value[(slice(None), slice(None), *place)])
     stats = sample_stats(np.stack(columns, axis=2), ci_prob=ci_prob)
     interval = f"eti{100 * ci_prob:g}"
@@ -130,8 +130,8 @@ def _summarize_points(fit: Fit, values: dict[str, np.ndarray]) -> Summary:
     num_members = len(fit.status)
     rows = {}
     for name, value in values.items():
-        for index in np.ndindex(value.shape[2:]):
-            label = f"{name}[{', '.join(map(str, index))}]" if index else name
+        labels = entry_names(fit.spec, name, value.shape[2:])
+        for label, index in zip(labels, np.ndindex(value.shape[2:]), strict=True):
             member = value[(slice(None), 0, *index)]
             rows[label] = {
                 "mean": np.mean(member),

@@ -36,6 +36,8 @@ from ._links import Power as Power
 from ._links import Probit as Probit
 from ._links import Sqrt as Sqrt
 from ._links import get_link as get_link
+from ._model import GLMModel as GLMModel
+from ._model import model as model
 from ._newton import Newton as Newton
 from ._predict import Interval as Interval
 from ._predict import predict as predict

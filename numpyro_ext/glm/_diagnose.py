@@ -22,7 +22,7 @@ def describe(fitted: Any) -> str:
         )
     status = Status(int(codes))
     extra = {
-        Status.INVALID_DATA: _invalid,
+        Status.INVALID_DATA: invalid_words,
         Status.RANK_DEFICIENT: _deficient,
         Status.MAX_ITERATIONS: _unfinished,
     }.get(status)
@@ -64,7 +64,8 @@ def _first(name: str, values: Any, is_good: Any) -> str | None:
     return f"`{name}[{index}]` is {values[at]:g}{count}"
 
 
-def _invalid(fitted: Any) -> str:
+def invalid_words(fitted: Any) -> str:
+    """Names the values that the family does not allow."""
     data, family = fitted.data, fitted.family
     found = [_first("X", data.X, np.isfinite(data.X))]
     found.append(_first("y", data.y, np.isfinite(data.y)))

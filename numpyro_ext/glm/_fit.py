@@ -113,8 +113,10 @@ def fit(
             f"{type(family).__name__}. Write `glm.fit(glm.Poisson(), X, y)` or "
             "`glm.fit('y ~ x', data, glm.Poisson())`."
         )
-    names = _names(X, names)
-    data = _data(family, X, y, offset, exposure, trials, freq_weights, var_weights, l2)
+    names = column_names(X, names)
+    data = make_data(
+        family, X, y, offset, exposure, trials, freq_weights, var_weights, l2
+    )
     _check_dispersion(family, dispersion)
     settings = solver if solver is not None else fitter
     settings = _DEFAULT if settings is None else settings
@@ -145,14 +147,12 @@ def _fit(
     *,
     method: str | None,
 ) -> FittedGLM:
-    start_aux = _start_aux(family, data)
-    shapes = tuple((name, jnp.shape(value)) for name, value in start_aux.items())
+    aux = start_aux(family, data)
+    shapes = tuple((name, jnp.shape(value)) for name, value in aux.items())
     dtype = data.X.dtype
     if init is None:
         m, p = family.num_predictors, data.X.shape[1]
-        start = Point(
-            jnp.full((m, p), jnp.nan, dtype), pack(family, start_aux).astype(dtype)
-        )
+        start = Point(jnp.full((m, p), jnp.nan, dtype), pack(family, aux).astype(dtype))
     else:
         start = point_of(family, init, dtype)
     problem = Problem(family, data, shapes, scaled=family.has_dispersion)
@@ -193,7 +193,7 @@ def fit_data(fitted: FittedGLM, data: Data) -> FittedGLM:
     return _fit(fitted.family, data, None, fitted.settings, known, method=method)
 
 
-def _start_aux(family: AbstractFamily, data: Data) -> Aux:
+def start_aux(family: AbstractFamily, data: Data) -> Aux:
     y = lax.stop_gradient(data.y)
     weights = jnp.ones_like(y) if data.weights is None else data.weights
     weights = lax.stop_gradient(weights)
@@ -257,7 +257,7 @@ def _implicit_jvp(
     return point, jax.tree.map(jnp.negative, step)
 
 
-def _data(
+def make_data(
     family: AbstractFamily,
     X: Any,
     y: Any,
@@ -363,7 +363,7 @@ def as_float(value: Any, name: str) -> Array:
     return array.astype(jnp.result_type(float))
 
 
-def _names(X: Any, names: Any) -> tuple[str, ...] | None:
+def column_names(X: Any, names: Any) -> tuple[str, ...] | None:
     if names is None and hasattr(X, "columns"):
         names = [str(column) for column in X.columns]
     if names is None:

@@ -1,5 +1,6 @@
 """Newton's method with step halving, joint in coefficients and nuisances."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -406,6 +407,17 @@ def _geometry(
     null = _null_projector(scaled, tol, is_suspicious)
     rank = p - jnp.round(jnp.trace(null)).astype(jnp.int32)
     return Geometry(scale, null, rank)
+
+
+def design_rank(family: Any, data: Any) -> Int[Array, ""]:
+    """Returns the rank of X, beside the cutpoints of a family that has them."""
+    hessian = (data.X.T @ data.X)[None, :, None]
+    geometry = _geometry(hessian[0, :, 0])
+    if family.has_cutpoints:
+        plain = dataclasses.replace(data, freq_weights=None, var_weights=None)
+        problem = Problem(family, plain, (), scaled=False)
+        geometry = _beside_cutpoints(problem, geometry, hessian)
+    return geometry.rank
 
 
 def _beside_cutpoints(

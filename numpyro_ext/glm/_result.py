@@ -150,6 +150,16 @@ class FittedGLM(eqx.Module):
         """The fit itself: a name for those who come from glmax."""
         return self
 
+    def site_values(self) -> dict[str, Array]:
+        """Returns the estimates by the sites of `glm.model`: a start for any engine.
+
+        `NUTS().run(ModelSpec(glm.model(...)), key, init=fitted)` starts there.
+        """
+        values = {"beta": self.params.beta, **self.aux}
+        if self.family.has_dispersion:
+            values["dispersion"] = jnp.asarray(self.params.disp)
+        return values
+
     def summary(self, **options: Any) -> "Summary":
         """Returns a table that prints; `options` are those of `infer`."""
         from ._summary import summarize

@@ -285,7 +285,7 @@ def test_cutpoints_leave_no_room_for_an_intercept():
     with pytest.warns(ConvergenceWarning, match="dependent: `x0`, `x1`"):
         glm.fit(glm.Ordered(3), share, y)
     # A penalty decides.
-    ridge = glm.fit(glm.Ordered(3), constant, y, l2=[0.0, 0.0, 1.0])
+    ridge = glm.fit(glm.Ordered(3), constant, y, l2=np.array([0.0, 0.0, 1.0]))
     assert ridge.converged
     np.testing.assert_allclose(ridge.beta, [*plain.beta, 0.0], atol=1e-8)
 
