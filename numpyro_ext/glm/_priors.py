@@ -179,7 +179,7 @@ def _checked(
     return law
 
 
-def _held(name: str, value: float, constraint: Any, data: Data) -> Array:
+def _held(name: str, value: float | int, constraint: Any, data: Data) -> Array:
     number = jnp.asarray(value, data.X.dtype)
     if not bool(constraint(number)):
         raise ValueError(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from ._data import Data, linear_predictor
 from ._design import Design
@@ -16,6 +16,8 @@ from ._objective import Point, Problem, Shapes
 from ._status import Status
 
 if TYPE_CHECKING:
+    from xarray import DataTree
+
     from ._summary import Summary
 
 
@@ -165,6 +167,41 @@ class FittedGLM(eqx.Module):
         from ._summary import summarize
 
         return summarize(self, **options)
+
+    def to_datatree(
+        self,
+        *,
+        cov: Any = "auto",
+        num_samples: int = 1000,
+        key: Key[Array, ""] | None = None,
+        **options: Any,
+    ) -> "DataTree":
+        """Returns an ArviZ tree of draws from the normal law of the estimates.
+
+        `posterior` holds independent draws (one chain) of the coefficients and the
+        nuisances from a normal law: their mean is the estimate, their covariance that
+        of `infer`, on the scale where nuisances are unconstrained. With much data and
+        priors that say little, it is near the posterior; the attribute `pareto_k` says
+        how near to that of flat priors. The dispersion of a family that has one, and a
+        nuisance at its edge, are held at their estimates.
+
+        `posterior_predictive`, `log_likelihood` and `observed_data` are there as for
+        every `Fit`, so that `az.loo`, `az.plot_ppc_dist` and `az.compare` work. The
+        draws are independent: R-hat says nothing of them.
+
+        Args:
+            cov: the covariance, as in `infer`.
+            num_samples: draws.
+            key: random key, by default `jax.random.key(0)`.
+            **options: those of `numpyro_ext.diagnostics.to_datatree`.
+
+        Raises:
+            ValueError: for a batch of fits, and for one whose standard errors are not
+                finite.
+        """
+        from ..diagnostics._glm_datatree import glm_datatree
+
+        return glm_datatree(self, cov=cov, num_samples=num_samples, key=key, **options)
 
     def raise_for_status(self) -> "FittedGLM":
         """Returns the fit if it converged.

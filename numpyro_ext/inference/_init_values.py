@@ -15,7 +15,8 @@ from ._model_spec import ModelSpec
 if TYPE_CHECKING:
     pass
 
-# A `Fit`, values by site, what `glm.fit` returned, or the parameters of a `from_log_density` spec.
+# A `Fit`, values by site, what `glm.fit` returned, or the parameters of a
+# `from_log_density` spec.
 type InitLike = PyTree | None
 
 
@@ -54,10 +55,11 @@ def given_positions(
         return init.starts(n)
     if isinstance(spec.model, FunctionModel):
         return _broadcast_params(spec, init, n)
-    if hasattr(init, "site_values"):
+    site_values = getattr(init, "site_values", None)
+    if site_values is not None:
         # A fit of another kind, such as `glm.fit`, that knows the names of sites.
         known = spec.sites.coordinates
-        init = {k: v for k, v in init.site_values().items() if k in known}
+        init = {name: v for name, v in site_values().items() if name in known}
     values = _broadcast_values(owner, spec, init, n)
     _check_support(spec, values)
     return _unconstrain(spec, values)
