@@ -44,7 +44,7 @@ class GLMModel(eqx.Module):
 
     def __call__(
         self,
-        X: Float[Array, "n p"] | None = None,
+        X: ArrayLike | None = None,
         *,
         offset: ArrayLike | None = None,
         trials: ArrayLike | None = None,

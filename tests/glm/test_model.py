@@ -167,6 +167,7 @@ def test_laplace_has_the_observed_covariance(name, key):
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_map_engine_finds_the_fit(key):
     fitted, spec = fit_and_spec("nb2")
     engine = EnsembleMAP(num_members=2, num_steps=300, optimizer=optax.lbfgs())
@@ -263,12 +264,12 @@ def test_new_rows_have_their_offset_and_trials(key):
 def test_the_tree_of_a_fit(table):
     fitted = glm.fit("visits ~ z + C(g)", table, glm.NegativeBinomial())
     found = glm.infer(fitted, cov="HC0")
-    tree = fitted.to_datatree(cov="HC0", num_samples=4000)
+    tree = fitted.to_datatree(cov="HC0", num_samples=2000)
     posterior = tree["posterior"]
     assert posterior.attrs["engine"] == "AsymptoticNormal"
     assert posterior.attrs["kind"] == "independent"
     draws = posterior["beta"].values[0]
-    error = np.asarray(found.se) / np.sqrt(4000)
+    error = np.asarray(found.se) / np.sqrt(2000)
     assert np.all(np.abs(draws.mean(axis=0) - fitted.beta) < 5 * error)
     log_alpha = np.log(posterior["alpha"].values[0])
     both = np.cov(np.column_stack([draws, log_alpha]).T)
@@ -285,19 +286,22 @@ def test_the_tree_of_a_fit(table):
     np.testing.assert_allclose(
         tree["log_likelihood"]["visits"].values[0, 0], log_likelihood, rtol=1e-8
     )
-    assert tree["posterior_predictive"]["visits"].shape == (1, 4000, N)
+    assert tree["posterior_predictive"]["visits"].shape == (1, 2000, N)
     assert np.isfinite(float(az.loo(tree).elpd))
 
 
+SMALL = {"num_samples": 50, "posterior_predictive": False, "log_likelihood": False}
+
+
 def test_a_tree_holds_what_has_no_error():
-    gaussian = glm.fit(glm.Gaussian(), X, AMOUNTS).to_datatree(num_samples=50)
+    gaussian = glm.fit(glm.Gaussian(), X, AMOUNTS).to_datatree(**SMALL)
     assert set(gaussian["posterior"].data_vars) == {"beta"}
     disp = glm.fit(glm.Gaussian(), X, AMOUNTS).params.disp
     np.testing.assert_allclose(gaussian.attrs["dispersion"], disp)
     even = np.tile([1.0, 2.0], N // 2)
     with pytest.warns(ConvergenceWarning, match="BOUNDARY"):
         edge = glm.fit(glm.NegativeBinomial(), X, even)
-    assert set(edge.to_datatree(num_samples=50)["posterior"].data_vars) == {"beta"}
+    assert set(edge.to_datatree(**SMALL)["posterior"].data_vars) == {"beta"}
     with pytest.warns(ConvergenceWarning, match="RANK_DEFICIENT"):
         deficient = glm.fit(glm.Poisson(), X[:, [0, 0]], COUNTS)
     with pytest.raises(ValueError, match="no normal law.*linearly dependent"):
