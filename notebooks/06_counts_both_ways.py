@@ -45,9 +45,9 @@ jax.config.update("jax_enable_x64", True)
 # 20,190 person-years, which come with statsmodels and are in the public domain
 # (Cameron and Trivedi 2005, *Microeconometrics*). `mdvis` counts visits to a doctor,
 # `lncoins` is the logarithm of one plus the share that the patient pays, in percent,
-# and `disea` counts chronic diseases. The other columns are features of the plan (`idp`,
-# `lpi`, `fmde`), a physical limitation, and the state of health in the person's own
-# view, which is put back into one column of words.
+# and `disea` counts chronic diseases. The other columns are features of the plan
+# (`idp`, `lpi`, `fmde`), a physical limitation, and the state of health in the
+# person's own view, which is put back into one column of words.
 
 # %%
 data = sm.datasets.randhie.load_pandas().data
@@ -68,9 +68,9 @@ poisson = glm.fit(FORMULA, data, glm.Poisson())
 print(poisson.summary())
 
 # %% [markdown]
-# Twenty thousand rows make every coefficient significant, if the counts are Poisson.
-# They are not: the test of Cameron and Trivedi finds more variance than mean, and
-# standard errors that do not lean on the family are two and a half times as large.
+# Twenty thousand rows make nearly every coefficient significant, if the counts are
+# Poisson. They are not: the test of Cameron and Trivedi finds more variance than mean,
+# and standard errors that do not lean on the family are two and a half times as large.
 
 # %%
 check = glm.check(poisson)
@@ -91,8 +91,8 @@ print(negative_binomial.summary())
 # %% [markdown]
 # A third of the people never went. Are there more zeros than a negative binomial has?
 # The zero-inflated family contains the plain one, and its likelihood is largest at its
-# edge: no zeros to add. The fit says so, instead of giving a large negative number of
-# no meaning with a standard error.
+# edge: no zeros to add. There the logit of the probability runs to minus infinity, and
+# the fit says so.
 
 # %%
 with warnings.catch_warnings(record=True) as caught:
@@ -123,9 +123,7 @@ normal = stats.norm.ppf((np.arange(len(data)) + 0.5) / len(data))
 for (name, values), color in zip(residuals.items(), ("C1", "C0"), strict=True):
     left.plot(normal, np.sort(values), ".", ms=3, color=color, label=name)
     law = fits[name].family(fits[name].eta, **fits[name].aux)
-    expected = [
-        float(np.sum(np.exp(law.log_prob(np.asarray(float(k)))))) for k in counts
-    ]
+    expected = [float(np.exp(law.log_prob(k)).sum()) for k in counts.astype(float)]
     right.plot(counts, expected, "o-", ms=4, color=color, label=name)
 left.plot([-4, 4], [-4, 4], color="0.3", lw=0.8)
 left.set(xlabel="normal quantile", ylabel="quantile residual", ylim=(-9, 9))
@@ -139,11 +137,15 @@ for name, values in residuals.items():
 
 # %% [markdown]
 # The Poisson fit is out of the question: its residuals are nearly twice as wide as they
-# should be, it expects far too few zeros and too few people who go often. The negative
-# binomial follows both. It is not perfect: with so many rows a test would find its
-# small misfit at the counts 0 and 1, and visits of the same person in several years are
-# treated as if they were of different people, because the table does not say whose they
-# are. All standard errors here are too small for that reason.
+# should be, and it expects a quarter of the people who never went. (Its curve ends flat
+# at 8.1, where the probability of more is below what double precision can tell from
+# zero.) The negative binomial follows the counts closely, and its residuals lie on the
+# line up to two standard deviations. Above them they leave it: the one person in forty
+# who goes most often goes more often than this family, too, expects.
+#
+# Visits of the same person in several years are treated as if they were of different
+# people, because the table does not say whose they are. All standard errors here are
+# too small for that reason.
 #
 # ## The same model, with NUTS
 #
@@ -189,7 +191,7 @@ table = pd.DataFrame(
 table["distance / std err"] = (table["posterior mean"] - table["estimate"]) / table[
     "std err"
 ]
-print(table.round(3))
+print(table.round(3).to_string())
 
 # %%
 figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
@@ -206,13 +208,14 @@ for shift, color, centre, start, end, label in (
 axes.axvline(0.0, color="0.4", lw=0.8)
 axes.set_yticks(places, model.names[1:])
 axes.set(xlabel="coefficient, with its interval of 90 %")
-axes.legend()
+axes.legend(loc="lower right")
 figure.savefig(PICTURES / "both_ways.png", dpi=130)
 
 # %% [markdown]
 # They do. The difference is in what can be asked afterwards. The fit gives standard
 # errors, tests and profiles at once; the posterior gives the law of anything, such as
-# of the visits of two people who differ only in what a visit costs them.
+# of the visits of two people who differ in `lncoins` alone. (In the experiment plans
+# with another share differ in `fmde` too, so that this is an answer about the model.)
 
 # %%
 typical = sample.iloc[[0]].drop(columns="mdvis")
@@ -222,14 +225,16 @@ saved = 1.0 - mean[:, 1] / mean[:, 0]
 print(f"A share of 95 % in place of none takes away {saved.mean():.0%} of the visits,")
 print("with probability 90 % between", end=" ")
 print(" and ".join(f"{x:.0%}" for x in np.quantile(saved, [0.05, 0.95])))
-print("expected visits:", glm.predict(fitted, pair, kind="interval").mean)
+interval = glm.predict(fitted, pair, kind="interval", level=0.9)
+print("expected visits by the fit, and their intervals:")
+print(pd.DataFrame(interval._asdict()).round(2).to_string(index=False))
 
 # %% [markdown]
 # ## In ArviZ
 #
 # Both become the same kind of tree. That of a maximum likelihood fit holds draws from
 # the normal law of its estimates, so that the families can be compared by
-# cross-validation without any sampler; the first row is NUTS.
+# cross-validation without any sampler.
 
 # %%
 small = glm.fit(FORMULA, sample, glm.Poisson())

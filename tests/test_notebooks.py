@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 # These compile for minutes.
-SLOW = ("05_heavy_tails_in_finance",)
+SLOW = ("05_heavy_tails_in_finance", "06_counts_both_ways")
 NOTEBOOKS = [
     pytest.param(
         path, id=path.stem, marks=[pytest.mark.slow] if path.stem in SLOW else []
