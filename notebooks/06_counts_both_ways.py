@@ -15,7 +15,7 @@
 # Between 1974 and 1982 the RAND Corporation drew lots for the health insurance of
 # thousands of people, to see how what a visit to the doctor costs them changes how
 # often they go. Here the visits of a year are fitted twice with one family object: by
-# maximum likelihood, in a second, and by NUTS. The residuals say which family to take,
+# maximum likelihood, in seconds, and by NUTS. The residuals say which family to take,
 # and the two fits then say the same.
 
 # %%

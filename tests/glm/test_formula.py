@@ -149,6 +149,17 @@ def test_bases_span_what_they_should(data):
     np.testing.assert_allclose(rest / np.sum(np.vander(x, 4) ** 2, 0), 0.0, atol=1e-12)
 
 
+def test_splines_beside_an_intercept(data):
+    natural = "y ~ cr(x, df=4, constraints='center')"
+    fitted = glm.fit(natural, data, glm.Gaussian())
+    assert bool(fitted.converged)
+    assert fitted.names[1] == "cr(x, df=4, constraints='center')[1]"
+    # A natural spline holds every line.
+    line = np.column_stack([np.ones(len(data)), data.x])
+    rest = np.linalg.lstsq(fitted.X, line, rcond=None)[1]
+    np.testing.assert_allclose(rest, 0.0, atol=1e-10)
+
+
 def test_the_fit_is_that_of_statsmodels(data):
     formula = "y ~ x * C(g) + z"
     ours = glm.fit(formula, data, glm.Poisson(), exposure="hours")
