@@ -357,7 +357,8 @@ def as_float(value: Any, name: str) -> Array:
                 f"`fit` got `{name}` of type {value.dtype}, which is not numeric. Turn "
                 "categories into columns of zeros and ones first."
             )
-    array = jnp.asarray(value)
+    # `asarray` of an array costs as much as a small fit's matrix product.
+    array = value if isinstance(value, jax.Array) else jnp.asarray(value)
     if jnp.issubdtype(array.dtype, jnp.floating):
         return array
     return array.astype(jnp.result_type(float))

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -79,18 +79,34 @@ class Solution(eqx.Module):
     objective_delta: Float[Array, ""]
 
 
+class _Numbers(NamedTuple):
+    """What is known of a point, each a number (or 0 and 1)."""
+
+    objective: Array
+    delta: Array
+    length: Array
+    decrement: Array
+    slope: Array
+    noise: Array
+    num_iters: Array
+    is_done: Array
+    has_converged: Array
+
+
 class _State(eqx.Module):
+    """What the loop carries; the numbers are one vector, which one kernel writes."""
+
     point: Point
-    objective: Float[Array, ""]
-    delta: Float[Array, ""]
     step: Point
-    length: Float[Array, ""]
-    decrement: Float[Array, ""]
-    slope: Float[Array, ""]
-    noise: Float[Array, ""]
-    num_iters: Int[Array, ""]
-    is_done: Bool[Array, ""]
-    has_converged: Bool[Array, ""]
+    packed: Float[Array, " 9"]
+
+    @property
+    def numbers(self) -> _Numbers:
+        return _Numbers(*self.packed)
+
+
+def _pack(*numbers: Any, dtype: Any) -> Float[Array, " 9"]:
+    return jnp.stack([jnp.asarray(x).astype(dtype) for x in _Numbers(*numbers)])
 
 
 def solve(
@@ -100,28 +116,25 @@ def solve(
     geometry, first, second = _first_points(problem, start)
     is_valid = is_valid & jnp.all(jnp.isfinite(geometry.scale))
     dtype = problem.data.X.dtype
-    zero, infinity = jnp.zeros((), dtype), jnp.asarray(jnp.inf, dtype)
+    inf = jnp.inf
     state = _State(
         point=first,
-        objective=infinity,
-        delta=infinity,
         step=jax.tree.map(jnp.zeros_like, first),
-        length=jnp.ones((), dtype),
-        decrement=infinity,
-        slope=zero,
-        noise=zero,
-        num_iters=jnp.zeros((), jnp.int32),
-        is_done=~is_valid,
-        has_converged=jnp.zeros((), bool),
+        packed=_pack(inf, inf, 1.0, inf, 0.0, 0.0, 0.0, ~is_valid, 0.0, dtype=dtype),
     )
     step = _stepper(problem, geometry, settings, second)
-    end = lax.while_loop(
-        lambda s: ~s.is_done & (s.num_iters < settings.max_iter), step, state
-    )
-    has_value = jnp.isfinite(end.objective) & jnp.isfinite(end.decrement)
+
+    def goes_on(state: _State) -> Bool[Array, ""]:
+        now = state.numbers
+        return (now.is_done == 0) & (now.num_iters < settings.max_iter)
+
+    end = lax.while_loop(goes_on, step, state)
+    found = end.numbers
+    has_value = jnp.isfinite(found.objective) & jnp.isfinite(found.decrement)
+    has_converged = found.has_converged > 0
     # The last step is free: its gradient and Hessian are known.
     last = jax.tree.map(lambda a, d: a + d, end.point, end.step)
-    point = _where(end.has_converged & _all_finite(last), last, end.point)
+    point = _where(has_converged & _all_finite(last), last, end.point)
     if geometry.is_shifted is None:
         point = Point(_least_norm(geometry, point.beta), point.theta)
     point = jax.tree.map(lambda x: jnp.where(is_valid & has_value, x, jnp.nan), point)
@@ -129,10 +142,10 @@ def solve(
         point=point,
         geometry=geometry,
         status=_status(problem, geometry, end, is_valid, has_value),
-        num_iters=end.num_iters,
-        decrement=end.decrement,
-        objective=end.objective,
-        objective_delta=end.delta,
+        num_iters=found.num_iters.astype(jnp.int32),
+        decrement=found.decrement,
+        objective=found.objective,
+        objective_delta=found.delta,
     )
 
 
@@ -153,15 +166,18 @@ def _stepper(
         limits(problem.family, dict(problem.shapes)), problem.data.X.dtype
     )
 
+    dtype = problem.data.X.dtype
+
     def step(state: _State) -> _State:
+        old = state.numbers
         candidate = jax.tree.map(
-            lambda a, d: a + state.length * d, state.point, state.step
+            lambda a, d: a + old.length * d, state.point, state.step
         )
         candidate = Point(candidate.beta, jnp.clip(candidate.theta, -bounds, bounds))
         value = problem.value(candidate)
         noise = 64 * eps * value.magnitude
-        enough = state.objective - 1e-4 * state.length * state.slope
-        is_first = ~jnp.isfinite(state.objective)
+        enough = old.objective - 1e-4 * old.length * old.slope
+        is_first = ~jnp.isfinite(old.objective)
         is_better = is_finite(value) & (is_first | (value.objective <= enough + noise))
 
         direction, decrement = _direction(
@@ -177,31 +193,38 @@ def _stepper(
         size = jnp.sum(candidate.beta * _times(value.beta_beta, candidate.beta))
         is_small = (decrement <= tol * scale) | (decrement <= 16 * eps**2 * size)
         # No progress in what is beneath the rounding of the objective.
-        is_stuck = (decrement <= noise) & (decrement >= 0.25 * state.decrement)
+        is_stuck = (decrement <= noise) & (decrement >= 0.25 * old.decrement)
+        is_over = is_small | is_stuck
         accepted = _State(
             point=candidate,
-            objective=value.objective,
-            delta=value.objective - state.objective,
             step=direction,
-            length=jnp.ones_like(state.length),
-            decrement=decrement,
-            slope=slope,
-            noise=noise,
-            num_iters=state.num_iters + 1,
-            is_done=is_small | is_stuck | ~jnp.isfinite(decrement),
-            has_converged=is_small | is_stuck,
+            packed=_pack(
+                value.objective,
+                value.objective - old.objective,
+                1.0,
+                decrement,
+                slope,
+                noise,
+                old.num_iters + 1,
+                is_over | ~jnp.isfinite(decrement),
+                is_over,
+                dtype=dtype,
+            ),
         )
-        shorter = 0.5 * state.length
-        rejected = eqx.tree_at(
-            lambda s: (s.point, s.length, s.num_iters, s.is_done, s.has_converged),
-            state,
-            (
-                _where(is_first, second, state.point),
+        shorter = 0.5 * old.length
+        is_short = shorter < 1e-10
+        rejected = _State(
+            point=_where(is_first, second, state.point),
+            step=state.step,
+            packed=_pack(
+                *old[:2],
                 shorter,
-                state.num_iters + 1,
-                jnp.where(is_first, state.num_iters > 0, shorter < 1e-10),
+                *old[3:6],
+                old.num_iters + 1,
+                jnp.where(is_first, old.num_iters > 0, is_short),
                 # Nothing better nearby, and nothing more to gain: rounding.
-                ~is_first & (shorter < 1e-10) & (state.decrement <= state.noise),
+                ~is_first & is_short & (old.decrement <= old.noise),
+                dtype=dtype,
             ),
         )
         return _where(is_better, accepted, rejected)
@@ -498,10 +521,14 @@ def _status(
     moves_beta, moves_theta = _is_moving(problem, end)
     edge = Status.SEPARATED if problem.family.is_classifier else Status.BOUNDARY
     code = jnp.where(
-        end.has_converged, Status.CONVERGED.value, Status.MAX_ITERATIONS.value
+        (end.numbers.has_converged > 0),
+        Status.CONVERGED.value,
+        Status.MAX_ITERATIONS.value,
     )
     deficient = geometry.rank < geometry.scale.size
-    code = jnp.where(end.has_converged & deficient, Status.RANK_DEFICIENT.value, code)
+    code = jnp.where(
+        (end.numbers.has_converged > 0) & deficient, Status.RANK_DEFICIENT.value, code
+    )
     code = jnp.where(moves_theta, Status.BOUNDARY.value, code)
     code = jnp.where(moves_beta, edge.value, code)
     code = jnp.where(has_value, code, Status.NONFINITE.value)
@@ -516,13 +543,13 @@ def _is_moving(
         lambda d: d.offset, problem.data, None, is_leaf=lambda x: x is None
     )
     moved = jnp.max(jnp.abs(linear_predictor(no_offset, end.step.beta)))
-    moves_beta = end.has_converged & (moved > _STILL_MOVING)
+    moves_beta = (end.numbers.has_converged > 0) & (moved > _STILL_MOVING)
     theta = end.point.theta
     if theta.size == 0:
         return moves_beta, jnp.zeros((), bool)
     far = limits(problem.family, dict(problem.shapes)) - 0.5
     runs = (jnp.abs(end.step.theta) > _STILL_MOVING) | (jnp.abs(theta) >= far)
-    return moves_beta, end.has_converged & jnp.any(runs)
+    return moves_beta, (end.numbers.has_converged > 0) & jnp.any(runs)
 
 
 def _all_finite(tree: Any) -> Bool[Array, ""]:
