@@ -8,7 +8,7 @@ from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, Int
 
 from ._data import Block, sum_over_rows
-from ._newton import Geometry, estimable
+from ._geometry import Geometry, estimable
 from ._objective import Point, Problem, Value, derivatives, gram, weigh
 from ._result import FittedGLM
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from .._checks import OWN_FRAMES, ConvergenceWarning
-from ._newton import estimable
+from ._geometry import estimable
 from ._status import Status
 
 

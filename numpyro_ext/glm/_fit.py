@@ -17,9 +17,10 @@ from ._data import Data
 from ._design import Rows
 from ._diagnose import raise_for_status, warn_for_status
 from ._family import AbstractFamily, Aux
+from ._geometry import Geometry
 from ._likelihood import estimate_dispersion
 from ._links import Log
-from ._newton import Geometry, Newton, solve, solve_joint
+from ._newton import Newton, solve, solve_joint
 from ._nuisance import pack, unpack
 from ._objective import Point, Problem, weigh
 from ._result import FittedGLM, Params, params_of, point_of

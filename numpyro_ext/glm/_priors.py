@@ -16,7 +16,7 @@ from ._default_priors import default_coefficients, default_nuisance, dispersion_
 from ._each_prior import EachPrior
 from ._family import AbstractFamily
 from ._fit import start_aux
-from ._newton import design_rank
+from ._geometry import design_rank
 
 
 def choose_priors(

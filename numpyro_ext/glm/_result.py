@@ -11,7 +11,8 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from ._data import Data, linear_predictor
 from ._design import Design
 from ._family import AbstractFamily, Aux
-from ._newton import Geometry, Newton
+from ._geometry import Geometry
+from ._newton import Newton
 from ._objective import Point, Problem, Shapes
 from ._status import Status
 
