@@ -4,6 +4,7 @@ from ._compare import Comparison as Comparison
 from ._compare import compare as compare
 from ._constrain import constrain_draws as constrain_draws
 from ._early_stopping import EarlyStopping as EarlyStopping
+from ._em import EM as EM
 from ._engine import AbstractEngine as AbstractEngine
 from ._ensemble import EnsembleState as EnsembleState
 from ._ensemble import ensemble_init as ensemble_init
@@ -16,7 +17,6 @@ from ._fit import Fit as Fit
 from ._init_values import InitLike as InitLike
 from ._init_values import starting_positions as starting_positions
 from ._laplace import Laplace as Laplace
-from ._laplace import site_covariance as site_covariance
 from ._model_spec import ModelSpec as ModelSpec
 from ._modes import Mode as Mode
 from ._modes import Modes as Modes
@@ -25,6 +25,7 @@ from ._nested_sampler import NestedSampler as NestedSampler
 from ._nuts import NUTS as NUTS
 from ._parts import Parts as Parts
 from ._pathfinder import Pathfinder as Pathfinder
+from ._site_covariance import site_covariance as site_covariance
 from ._sites import Site as Site
 from ._sites import Sites as Sites
 from ._smc import SMC as SMC

@@ -83,7 +83,7 @@ class Space(eqx.Module):
 @eqx.filter_jit
 def full_spectrum(space: Space, point: Float[Array, " n"]) -> Spectrum:
     """The whole Hessian, by its eigenvalues in units of its diagonal."""
-    return _dense_spectrum(hessian(space.loss, point))
+    return dense_spectrum(hessian(space.loss, point))
 
 
 @eqx.filter_jit
@@ -232,10 +232,10 @@ def _with_identity(root: Float[Array, " n"], matrix: Float[Array, "n n"]) -> Spe
 @eqx.filter_jit
 def _ggn_dense(space: Space, point: Float[Array, " n"]) -> Spectrum:
     rows = _rows(space, point).rows
-    return _dense_spectrum(rows.T @ rows + hessian(space.prior_loss, point))
+    return dense_spectrum(rows.T @ rows + hessian(space.prior_loss, point))
 
 
-def _dense_spectrum(matrix: Float[Array, "n n"]) -> Spectrum:
+def dense_spectrum(matrix: Float[Array, "n n"]) -> Spectrum:
     root = _root(jnp.diagonal(matrix))
     scaled = matrix / (root[:, None] * root)
     values, vectors = jnp.linalg.eigh(0.5 * (scaled + scaled.T))

@@ -33,13 +33,13 @@ from ._curvature import (
 from ._engine import AbstractEngine
 from ._ensemble_map import EnsembleMAP
 from ._fit import Fit
-from ._flat import position_shapes, unravel_position
-from ._gaussian import Gaussian
+from ._flat import unravel_position
 from ._independent import MAX_PARETO_K, independent_fit, log_densities, weigh
 from ._init_values import InitLike
 from ._model_spec import ModelSpec
 from ._refine import Mode, refine
 from ._replace import replace_fields
+from ._site_covariance import coordinate_labels, law_state
 from ._status import MemberStatus, Status
 from ._stopwatch import timed
 
@@ -231,7 +231,7 @@ class Laplace(AbstractEngine):
                 "mode_log_evidence": evidence,
                 "mode_weight": jnp.exp(log_weight),
             },
-            state=_state(modes[0][0], index),
+            state=law_state(modes[0][0].gaussian, index),
             diagnostics=diagnostics,
             log_evidence=(
                 jax.nn.logsumexp(evidence) if is_sound and is_proper else None
@@ -270,44 +270,6 @@ class Laplace(AbstractEngine):
         return MemberStatus(
             Status.CONVERGED, f"{words}, Newton decrement {worst:.2g} nats"
         )
-
-
-def site_covariance(fit: Fit, site: str) -> Float[Array, "n n"]:
-    """Returns the covariance of a site's unconstrained coordinates at the best mode.
-
-    Args:
-        fit: a fit of `Laplace`.
-        site: the name of a latent site.
-
-    Raises:
-        ValueError: for a fit of another engine, or an unknown site.
-    """
-    if not isinstance(fit.engine, Laplace):
-        raise ValueError(
-            f"`site_covariance` reads a fit of `Laplace`, and this one is of "
-            f"`{type(fit.engine).__name__}`. Take the covariance of its `positions`."
-        )
-    labels = [coordinate_labels(fit.spec)[i] for i in np.asarray(fit.state["index"])]
-    chosen = np.asarray([i for i, (name, _) in enumerate(labels) if name == site])
-    if not chosen.size:
-        raise ValueError(
-            f"The fit has no covariance of `{site}`; "
-            + nearest(site, {name for name, _ in labels})
-        )
-    names = ("mean", "root", "vectors", "eigenvalues")
-    law = Gaussian(*(fit.state[name] for name in names))
-    return law.covariance()[np.ix_(chosen, chosen)]
-
-
-def coordinate_labels(spec: ModelSpec) -> list[tuple[str, str]]:
-    """Returns (site, entry) of each entry of a flat position, entry as `[0, 1]`."""
-    labels = []
-    for path, leaf in jax.tree_util.tree_leaves_with_path(position_shapes(spec)):
-        key = path[0] if path else None
-        site = str(getattr(key, "key", key))
-        for place in np.ndindex(leaf.shape):
-            labels.append((site, f"[{', '.join(map(str, place))}]" if place else ""))
-    return labels
 
 
 def _log_evidence(mode: Mode) -> Float[Array, ""]:
@@ -381,19 +343,6 @@ def _draw(
         for weight, (mode, _) in zip(log_weight, modes, strict=True)
     ]
     return flat, jax.nn.logsumexp(jnp.stack(laws), axis=0)
-
-
-def _state(mode: Mode, index: Array | None) -> dict[str, Array]:
-    law = mode.gaussian
-    if index is None:
-        index = jnp.arange(law.mean.size)
-    return {
-        "mean": law.mean,
-        "root": law.root,
-        "vectors": law.vectors,
-        "eigenvalues": law.eigenvalues,
-        "index": index,
-    }
 
 
 def _warn(fit: Fit) -> None:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree
 
+from .._vectors import wide_vectors
 from ._data import num_bytes
 from ._descent import (
     Cause,
@@ -74,13 +75,9 @@ class Program(eqx.Module):
 @functools.cache
 def train_program() -> Callable[..., tuple[Trained, Array]]:
     """Returns `train`, to be compiled for the default backend."""
-    # XLA emits vectors of 256 bits unless told. Where a core has twice as many, tanh
-    # takes two thirds of the time, and a network a fifth less.
-    is_cpu = jax.default_backend() == "cpu"
-    options = {"xla_cpu_prefer_vector_width": 512} if is_cpu else None
     # Its overloads leave out the options of `jax.jit` that it passes on.
     jitted: Any = eqx.filter_jit
-    return jitted(train, compiler_options=options)
+    return jitted(train, compiler_options=wide_vectors())
 
 
 def train(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats as st
 from scipy.optimize import minimize
+from scipy.special import gammaln, kve
 
 from numpyro_ext import distributions as distx
 from numpyro_ext.distributions import FitStatus
@@ -111,6 +112,40 @@ def test_ties_are_named_and_bounded():
     assert not fit.converged
     assert np.isfinite(fit.penalized_log_likelihood)
     assert float(fit.law.loc) == pytest.approx(0.25, abs=1e-3)
+
+
+def variance_gamma_log_density(x, concentration, rate, loc, scale, skew):
+    """Madan, Carr and Chang (1998), eq. 23, by SciPy's Bessel function."""
+    z = (x - loc) / scale
+    tilt = skew / scale
+    order, upper = concentration - 0.5, 2.0 * rate + tilt**2
+    y = np.sqrt(upper) * np.abs(z)
+    constant = concentration * np.log(rate) - gammaln(concentration)
+    constant += 0.5 * np.log(2.0 / np.pi) - np.log(scale)
+    log_bessel = np.log(kve(order, y)) - y
+    return constant + tilt * z + log_bessel + order * np.log(np.abs(z) / np.sqrt(upper))
+
+
+def test_no_other_row_holds_a_better_cusp():
+    # The density has a cusp at loc, and the likelihood a maximum at many a row.
+    rng = np.random.default_rng(86)
+    w = rng.gamma(0.7, 1.0 / 0.7, 400)
+    x = -1.0 + w + np.sqrt(w) * 2.0 * rng.normal(size=400)
+    fit = VG.fit(x)
+    law = fit.law
+    others = np.sort(x[np.abs(x - float(law.loc)) > 1e-4])
+    # Just beside each, where the density is known to SciPy too, with the mean kept.
+    locs = np.append(float(law.loc), others) + 1e-7
+    own = float(law.concentration), float(law.rate)
+    mean_of_law = float(law.loc + law.skew)
+    values = [
+        variance_gamma_log_density(
+            x, *own, loc, float(law.scale), mean_of_law - loc
+        ).sum()
+        for loc in locs
+    ]
+    assert values[0] == pytest.approx(fit.log_likelihood, abs=0.05)
+    assert max(values[1:]) <= values[0]
 
 
 def test_one_outlier_does_not_spoil_the_units():

@@ -52,10 +52,6 @@ def steps_of(plain, fast):
     return CAP, int(np.argmax(is_there)) if is_there.any() else CAP
 
 
-def has_cusp(law):
-    return isinstance(law, distx.VarianceGamma) and float(law.concentration) < 1.0
-
-
 def check(seeds):
     steps = np.zeros(2)
     for seed in seeds:
@@ -64,9 +60,8 @@ def check(seeds):
             rounding = 1e-13 * (1.0 + np.abs(fit.history).max())
             assert (np.diff(fit.history) > -rounding).all(), seed
         gap = plain.penalized_log_likelihood - fast.penalized_log_likelihood
-        # Both promise to leave less than that. A variance gamma density with a cusp has
-        # a maximum at many a datum, and the two may end at different ones.
-        assert gap / N <= TOL or has_cusp(fast.law), seed
+        # Both promise to leave less than that.
+        assert gap / N <= TOL, seed
         steps += steps_of(plain, fast)
     assert steps[1] <= 0.3 * steps[0]
 
@@ -77,6 +72,8 @@ def test_acceleration_ends_as_high_in_fewer_steps():
     check(range(0, 60, 6))
 
 
+# Some of the problems have a spike, and the fit says so.
+@pytest.mark.filterwarnings("ignore:Degenerate")
 @pytest.mark.slow
 def test_acceleration_on_two_hundred_problems():
     check(range(200))

@@ -14,6 +14,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from ..._checks import check_choice, check_positive_int
+from ..._vectors import wide_vectors
 from ._core import Outcome, compiled_fit, fit_arrays
 from ._data import check_rank, find_ties, read_data, rows_on_hyperplane
 from ._families_of_laws import (
@@ -38,6 +39,8 @@ from ._verdict import FitStatus, verdict
 
 # Share of a column's variance that the columns before it leave: below, look closer.
 LEAST_PIVOT = 1e-6
+# What a law has of the normal part of an outcome.
+NORMAL = ("loc", "skew", "tril", "factor", "diag")
 
 
 class BatchEM(eqx.Module):
@@ -299,7 +302,8 @@ def _mapped(family: Family, settings: Settings, rank: int) -> Callable:
         )
         return out, verdict(family, out, jnp.sum(weights))
 
-    return jax.jit(jax.vmap(one, in_axes=(0, None, None)))
+    mapped = jax.vmap(one, in_axes=(0, None, None))
+    return jax.jit(mapped, compiler_options=wide_vectors())
 
 
 _verdict = jax.jit(verdict, static_argnums=0)
@@ -353,8 +357,9 @@ def finish(
         message += f" There are no standard errors: {reason}."
     if status == FitStatus.DECREASED:
         raise MonotonicityError(message)
+    part = out._replace(**{name: jnp.asarray(getattr(out, name)) for name in NORMAL})
     fitted = build_law(
-        law, family, jnp.asarray(out.c), fix, _as_jax(out), fitter.identification
+        law, family, jnp.asarray(out.c), fix, part, fitter.identification
     )
     if status in (FitStatus.DEGENERATE, FitStatus.NOT_FINITE):
         warnings.warn(message, DegenerateFitWarning, stacklevel=4)
@@ -375,7 +380,3 @@ def finish(
         weights=weights,
         fix=fix,
     )
-
-
-def _as_jax(out: Outcome) -> Outcome:
-    return jax.tree.map(jnp.asarray, out)

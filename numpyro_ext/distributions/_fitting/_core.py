@@ -1,23 +1,27 @@
 """The whole fit as one pure function of arrays, to be compiled, mapped and vmapped."""
 
 import math
-from functools import partial
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from ._density import Params, Prior, gram
+from ..._vectors import wide_vectors
+from ._density import Params, Prior, gram, rough_gram
 from ._family import Family
 from ._gauge import to_gauge
 from ._loop import run
 from ._m_step import Held
 from ._many_columns import has_many, run_many
-from ._start import Units, start_params, units_of
+from ._start import MANY, Units, start_params, units_of
 from ._state import Mixing, Problem, Settings, State, initial_state
 
 LOG_2PI = math.log(2.0 * math.pi)
+# Error of the log of a pivot in single precision, generously, at a pivot of 1.
+ROUGH = 1e-4
 
 
 class Options(NamedTuple):
@@ -73,6 +77,8 @@ class Outcome(NamedTuple):
     normal: Array
     # Least share of a column's variance that the columns before it leave.
     pivot: Array
+    # Of all numbers, from the centre of its column, in units of its spread.
+    farthest: Array
     limit: Array
     trace: Array
     num_iterations: Array
@@ -246,7 +252,7 @@ def _outcome_of(shared: Shared, options: Options, states: State) -> Outcome:
     chosen = jnp.argmax(states.value)
     state = jax.tree.map(lambda z: z[chosen], states)
     shift = jnp.sum(jnp.log(units.scale))
-    normal, pivot = _normal_value(y, weights, held)
+    normal, pivot = _normal_value(y, weights, held, state.value)
     params: Params = state.safe
     scale = units.scale
     return Outcome(
@@ -263,6 +269,7 @@ def _outcome_of(shared: Shared, options: Options, states: State) -> Outcome:
         spike=state.spike,
         normal=normal - shift,
         pivot=pivot,
+        farthest=jnp.max(jnp.abs(y)),
         limit=state.limit_value - shift,
         trace=state.trace - shift,
         num_iterations=state.num_iterations,
@@ -283,25 +290,53 @@ def _outcome_of(shared: Shared, options: Options, states: State) -> Outcome:
     )
 
 
-def _normal_value(y: Array, weights: Array, held: Held) -> tuple[Array, Array]:
-    """Largest mean log likelihood of the normal law, and `Outcome.pivot`."""
+def _normal_value(
+    y: Array, weights: Array, held: Held, value: Array
+) -> tuple[Array, Array]:
+    """Largest mean log likelihood of the normal law, and `Outcome.pivot`.
+
+    Rough, where `value` is so far above it that no digit matters.
+    """
     columns = y.T
     mean = columns @ weights
     # A held loc with a free skew bounds nothing in the normal limit.
     mean = jnp.where(held.is_loc & held.is_skew, held.loc, mean)
-    centred = columns - mean[:, None]
-    scatter = gram(centred * jnp.sqrt(weights))
-    diagonal = jnp.diagonal(jnp.linalg.cholesky(scatter))
+    centred = (columns - mean[:, None]) * jnp.sqrt(weights)
     d = y.shape[1]
-    value = -0.5 * d * (LOG_2PI + 1.0) - jnp.sum(jnp.log(diagonal))
-    return value, jnp.min(jnp.square(diagonal) / jnp.diagonal(scatter))
+
+    def judged(scatter):
+        diagonal = jnp.diagonal(jnp.linalg.cholesky(scatter))
+        normal = -0.5 * d * (LOG_2PI + 1.0) - jnp.sum(jnp.log(diagonal))
+        return normal, jnp.min(jnp.square(diagonal) / jnp.diagonal(scatter))
+
+    if d < MANY:
+        return judged(gram(centred))
+    normal, pivot = judged(rough_gram(centred))
+    # NaN, of a scatter without a root, is not clear.
+    is_clear = (value - normal) * pivot > d * ROUGH
+    return lax.cond(is_clear, lambda: (normal, pivot), lambda: judged(gram(centred)))
 
 
-compiled_fit = partial(jax.jit, static_argnames=("family", "settings", "rank"))(
-    fit_arrays
-)
-compiled_start = partial(jax.jit, static_argnames=("family", "settings", "rank"))(
-    start_states
-)
-compiled_advance = partial(jax.jit, static_argnames=("family", "settings"))(advance)
-compiled_outcome = jax.jit(outcome_of)
+@cache
+def _compiled(function: Callable, *static: str) -> Callable:
+    return jax.jit(function, static_argnames=static, compiler_options=wide_vectors())
+
+
+def compiled_fit(*args: Any, **static: Any) -> Outcome:
+    """`fit_arrays`, compiled."""
+    return _compiled(fit_arrays, "family", "settings", "rank")(*args, **static)
+
+
+def compiled_start(*args: Any, **static: Any) -> State:
+    """`start_states`, compiled."""
+    return _compiled(start_states, "family", "settings", "rank")(*args, **static)
+
+
+def compiled_advance(*args: Any, **static: Any) -> State:
+    """`advance`, compiled."""
+    return _compiled(advance, "family", "settings")(*args, **static)
+
+
+def compiled_outcome(*args: Any) -> Outcome:
+    """`outcome_of`, compiled."""
+    return _compiled(outcome_of)(*args)

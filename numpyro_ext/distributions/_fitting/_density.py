@@ -155,6 +155,11 @@ def gram(columns: Array) -> Array:
     return jnp.block([[top @ top.T, cross.T], [cross, low @ low.T]])
 
 
+def rough_gram(columns: Array) -> Array:
+    """`gram` in single precision, which takes half the time."""
+    return gram(columns.astype(jnp.float32)).astype(columns.dtype)
+
+
 class Line(NamedTuple):
     r"""A move along the skew: loc + nu skew, (1 + eps) skew, Sigma + kappa skew skew^T.
 

@@ -1,11 +1,14 @@
 """Which family a law belongs to, and how its parameters are read and written."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 from ...special import log_kv_ratio
 from .._generalized_hyperbolic import (
@@ -24,7 +27,7 @@ from .._skew_t import (
     MultivariateGeneralizedHyperbolicSkewT,
 )
 from .._variance_gamma import MultivariateVarianceGamma, VarianceGamma
-from ._family import GAMMA, GIG, INVERSE_GAMMA, Family
+from ._family import GAMMA, GIG, INVERSE_GAMMA, Family, mixing_params
 
 FAMILIES: dict[type, Family] = {
     GeneralizedHyperbolic: GIG,
@@ -127,13 +130,15 @@ def mixing_fix(family: Family, fix: Mapping[str, Any]) -> dict[str, float]:
     return out
 
 
-def identified(family: Family, c: Array, fix: Mapping[str, Any]) -> tuple[Any, Array]:
+@partial(jax.jit, static_argnums=0)
+def identified(
+    family: Family, c: Array, fix: Mapping[str, ArrayLike]
+) -> tuple[tuple[Array, Array, Array], Array]:
     """(p, a, b) with E[w] = 1, or with the scale that `fix` asks for, and the factor.
 
-    The factor s is what Sigma and skew are to be multiplied by.
+    The factor s is what Sigma and skew are to be multiplied by. `fix` holds "a", "b"
+    and "rate" at most.
     """
-    from ._family import mixing_params
-
     p, a, b = mixing_params(family, c)
     if family.kind == "gamma":
         unit = jnp.asarray(2.0 * p / a)
@@ -149,7 +154,7 @@ def identified(family: Family, c: Array, fix: Mapping[str, Any]) -> tuple[Any, A
         ratio = log_kv_ratio(jnp.asarray(p, a.dtype), omega)
         target = jnp.exp(ratio) * jnp.sqrt(b / a)
     target = jnp.asarray(target, a.dtype)
-    return (p, a * target, b / target), target
+    return (jnp.asarray(p, a.dtype), a * target, b / target), target
 
 
 def build_law(
@@ -161,7 +166,8 @@ def build_law(
     identification: str = "mean",
 ):
     """The law of these coordinates; `part` has loc, skew, tril, factor and diag."""
-    (p, a, b), unit = identified(family, c, fix)
+    given = {name: fix[name] for name in ("a", "b", "rate") if name in fix}
+    (p, a, b), unit = identified(family, c, given)
     if identification == "det":
         diagonal = jnp.diagonal(part.tril)
         further = jnp.exp(-2.0 * jnp.mean(jnp.log(diagonal))) / unit

@@ -25,6 +25,7 @@ from ._gauge import tangent, to_gauge
 from ._m_step import line_moves, normal_step
 from ._mixing_em import mixing_em
 from ._mixing_step import line_step, retract
+from ._pinned import is_near, is_pinned, moved_to, next_row, squares_of
 from ._squarem import extrapolate
 from ._state import (
     BROKEN,
@@ -36,6 +37,7 @@ from ._state import (
     MAX_HALVINGS,
     MIXING,
     NORMAL,
+    ROWS,
     RUNNING,
     STALLED,
     Mixing,
@@ -43,7 +45,7 @@ from ._state import (
     Settings,
     State,
 )
-from ._stopping import identified_vector, is_at_rest
+from ._stopping import identified_vector, is_at_rest, rounding_of
 
 # One extrapolation in so many waits for so many steps of EM.
 LONG_EVERY, LONG_WAIT = 4, 8
@@ -86,7 +88,7 @@ def _body(family: Family, settings: Settings, problem: Problem, state: State) ->
     is_accepted = (value >= state.value - slack) & jnp.isfinite(value)
     state = state._replace(geo=geo, sweeps=state.sweeps + 1)
     is_over = state.phase >= EXACT
-    which = jnp.where(is_accepted | is_over, state.phase, 4)
+    which = jnp.where(is_accepted | is_over, state.phase, ROWS + 1)
     return lax.switch(
         which,
         [
@@ -94,6 +96,7 @@ def _body(family: Family, settings: Settings, problem: Problem, state: State) ->
             lambda s: _after_normal(family, settings, problem, s, sweep, value),
             lambda s: _after_exact(family, s, sweep),
             lambda s: _after_limit(s, value),
+            lambda s: _after_row(problem, s, value),
             lambda s: _rejected(family, settings, problem, s, value),
         ],
         state,
@@ -160,7 +163,7 @@ def _after_mixing(
         [
             lambda s: _advance(family, settings, problem, s, sweep),
             lambda s: _release(family, settings, problem, s),
-            lambda s: _finish(s, CONVERGED),
+            lambda s: _settle(problem, s, CONVERGED),
             lambda s: _finish(s, EXHAUSTED),
         ],
         state,
@@ -349,7 +352,9 @@ def _rejected(
         drop=drop,
     )
     verdict = jnp.where(is_start, BROKEN, jnp.where(is_drop, DECREASED, STALLED))
-    return lax.cond(is_em | is_start, lambda s: _finish(s, verdict), lambda s: s, state)
+    return lax.cond(
+        is_em | is_start, lambda s: _settle(problem, s, verdict), lambda s: s, state
+    )
 
 
 def _release(
@@ -360,16 +365,81 @@ def _release(
     c = _clip(family, settings, problem, state.safe.c + problem.push, mixing)
     is_better = state.value > state.best_value
     best = jax.tree.map(lambda y, z: jnp.where(is_better, y, z), state.safe, state.best)
-    low = jnp.full_like(state.value, -jnp.inf)
-    return state._replace(
+    released = state._replace(
         stage=jnp.ones_like(state.stage),
         best=best,
         best_value=jnp.maximum(state.value, state.best_value),
-        candidate=state.safe._replace(c=c),
         has_moved=jnp.zeros_like(state.has_moved),
+        value=jnp.full_like(state.value, -jnp.inf),
+    )
+    return _begin_again(released, state.safe._replace(c=c))
+
+
+def _settle(problem: Problem, state: State, verdict: int | Array) -> State:
+    """To the end, or to the rows around the one that holds loc."""
+    squares = squares_of(problem, state)
+    begun = state._replace(
+        phase=jnp.full_like(state.phase, ROWS),
+        verdict=jnp.asarray(verdict, state.verdict.dtype),
+        row_count=jnp.zeros_like(state.row_count),
+        reach=jnp.min(squares),
+        found=state.safe,
+        found_value=state.value,
+    )
+    is_held = is_pinned(problem, state.final) & (state.value >= state.best_value)
+    return lax.cond(
+        is_held & ((verdict == CONVERGED) | (verdict == STALLED)),
+        lambda: _try_row(problem, begun),
+        lambda: _finish(state, verdict),
+    )
+
+
+def _try_row(problem: Problem, state: State) -> State:
+    """The next row is the candidate; after the last, on from the best or to the end."""
+    row, reach, is_there = next_row(
+        squares_of(problem, state), state.reach, state.row_count
+    )
+    tried = state._replace(
+        candidate=moved_to(problem, state, row),
+        has_moved=jnp.ones_like(state.has_moved),
+        row_count=state.row_count + 1,
+        reach=reach,
+    )
+    tol = jnp.maximum(problem.tol, rounding_of(state.value))
+    is_gain = state.found_value > state.value + tol
+    is_more = is_there & is_near(reach, state.safe_geo.tilt, problem.x.shape[1])
+    which = jnp.where(is_more, 0, jnp.where(is_gain, 1, 2))
+    return lax.switch(
+        which,
+        [
+            lambda: tried,
+            lambda: _begin_again(
+                state._replace(num_iterations=state.num_iterations + 1), state.found
+            ),
+            lambda: _finish(state, state.verdict),
+        ],
+    )
+
+
+def _after_row(problem: Problem, state: State, value: Array) -> State:
+    is_best = value > state.found_value
+    found = jax.tree.map(
+        lambda y, z: jnp.where(is_best, y, z), state.candidate, state.found
+    )
+    return _try_row(
+        problem,
+        state._replace(
+            found=found, found_value=jnp.where(is_best, value, state.found_value)
+        ),
+    )
+
+
+def _begin_again(state: State, start: Params) -> State:
+    """An iteration that knows nothing of the last."""
+    return state._replace(
+        candidate=start,
         phase=jnp.zeros_like(state.phase),
-        value=low,
-        before=low,
+        before=jnp.full_like(state.value, -jnp.inf),
         slowness=jnp.zeros_like(state.slowness),
         gain=jnp.full_like(state.gain, jnp.inf),
         held_count=jnp.zeros_like(state.held_count),

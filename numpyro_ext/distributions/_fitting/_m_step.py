@@ -7,6 +7,7 @@ $\delta(x-\mu)(x-\mu)^T - (x-\mu)\gamma^T - \gamma(x-\mu)^T + \eta\gamma\gamma^T
 Source: McNeil, Frey and Embrechts (2015), Quantitative Risk Management, section 15.1.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -44,10 +45,11 @@ def normal_step(
     params: Params,
     prior: Prior,
     held: Held,
+    products: Callable[[Array], Array] = gram,
 ) -> Params:
     """The params with a new normal part; the mixing law as it was.
 
-    The data have the shape (d, n).
+    The data have the shape (d, n); `products` makes their scatter.
     """
     inverse = weights * sweep.mean_inverse
     mean_inverse = jnp.sum(inverse)
@@ -64,7 +66,7 @@ def normal_step(
     if columns.shape[0] == 1:
         square = jnp.sum(inverse * centred[0] * centred[0])[None, None]
     else:
-        square = gram(centred * jnp.sqrt(inverse))
+        square = products(centred * jnp.sqrt(inverse))
     gap = mean_x - loc
     outer = gap[:, None] * skew[None, :]
     scatter = square - outer - outer.T + mean_w * skew[:, None] * skew[None, :]

@@ -99,8 +99,7 @@ def _verdict_text(
 
 def describe_outlier(rows: np.ndarray, out: Outcome) -> str:
     """Names the farthest row, if it is far beyond what a fit can be meant for."""
-    highest, lowest = rows.max(axis=0) - out.centre, out.centre - rows.min(axis=0)
-    if not np.max(np.maximum(highest, lowest) / out.scale) > FAR:
+    if not out.farthest > FAR:
         return ""
     distance = np.max(np.abs(rows - out.centre) / out.scale, axis=1)
     index = int(np.argmax(distance))

@@ -1,11 +1,13 @@
-"""From the words of the user to the numbers of the program."""
+"""From the words of the user to the numbers of the program.
+
+They are put on the device together, which costs less than one by one.
+"""
 
 from collections.abc import Mapping
 from typing import Any
 
-import jax.numpy as jnp
+import jax
 import numpy as np
-from jax import Array
 
 from ._core import Options
 from ._family import Family, coordinates
@@ -15,7 +17,7 @@ FREE = np.inf
 
 def mixing_options(
     family: Family, fix: Mapping[str, float], dtype: Any, *, many: bool
-) -> dict[str, Array]:
+) -> dict[str, np.ndarray]:
     """Starts, and which coordinates move from each of them.
 
     `fix` has the keys "p", "omega" and "shape" at most. `many` asks for the nested laws
@@ -81,7 +83,7 @@ def _gamma_start(family: Family) -> _Start:
     return _Start(c, *free, nested=nested, push=np.array([0.0, 0.0, 18.0]))
 
 
-def _pack(starts: list[_Start], dtype: Any) -> dict[str, Array]:
+def _pack(starts: list[_Start], dtype: Any) -> dict[str, np.ndarray]:
     def both(index):
         return np.stack(
             [np.stack([(s.nested or s.free)[index], s.free[index]]) for s in starts]
@@ -89,17 +91,17 @@ def _pack(starts: list[_Start], dtype: Any) -> dict[str, Array]:
 
     stage = [0 if s.nested is not None else 1 for s in starts]
     return {
-        "start": jnp.asarray(np.stack([s.c for s in starts]), dtype),
-        "stage": jnp.asarray(stage, jnp.int32),
-        "projector": jnp.asarray(both(0), dtype),
-        "lower": jnp.asarray(both(1), dtype),
-        "upper": jnp.asarray(both(2), dtype),
-        "push": jnp.asarray(np.stack([s.push for s in starts]), dtype),
+        "start": np.asarray(np.stack([s.c for s in starts]), dtype),
+        "stage": np.asarray(stage, np.int32),
+        "projector": np.asarray(both(0), dtype),
+        "lower": np.asarray(both(1), dtype),
+        "upper": np.asarray(both(2), dtype),
+        "push": np.asarray(np.stack([s.push for s in starts]), dtype),
     }
 
 
 def make_options(
-    mixing: dict[str, Array],
+    mixing: dict[str, np.ndarray],
     dtype: Any,
     dim: int,
     *,
@@ -117,23 +119,24 @@ def make_options(
 
     def vector(value):
         filled = np.zeros(dim) if value is None else np.broadcast_to(value, (dim,))
-        return jnp.asarray(filled, dtype)
+        return np.asarray(filled, dtype)
 
     def flag(value):
-        return jnp.full((dim,), value is not None)
+        return np.full((dim,), value is not None)
 
-    return Options(
-        resolution=jnp.asarray(resolution, dtype),
-        tol=jnp.asarray(tol, dtype),
-        parameter_tol=jnp.asarray(parameter_tol, dtype),
-        strength=jnp.asarray(strength, dtype),
-        target=jnp.asarray(np.eye(dim) if target is None else target, dtype),
+    numbers = dict(
+        resolution=np.asarray(resolution, dtype),
+        tol=np.asarray(tol, dtype),
+        parameter_tol=np.asarray(parameter_tol, dtype),
+        strength=np.asarray(strength, dtype),
+        target=np.asarray(np.eye(dim) if target is None else target, dtype),
         loc=vector(loc),
         skew=vector(skew),
         is_loc=flag(loc),
         is_skew=flag(skew),
-        tril=jnp.asarray(np.eye(dim) if tril is None else tril, dtype),
-        is_scale=jnp.asarray(tril is not None),
-        gauge_value=jnp.asarray(gauge_value, dtype),
+        tril=np.asarray(np.eye(dim) if tril is None else tril, dtype),
+        is_scale=np.asarray(tril is not None),
+        gauge_value=np.asarray(gauge_value, dtype),
         **mixing,
     )
+    return Options(**jax.device_put(numbers))

@@ -4,15 +4,15 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
 
-from ._density import Params, Prior, Sweep, gram, solve_tril
+from ._density import Params, Prior, Sweep, gram, rough_gram, solve_tril
 from ._family import Family, coordinates
 from ._m_step import Held, normal_step, overshoot
 
 # From so many columns on a row's distance costs more than its Bessel function.
 MANY = 64
-ROBUST_STEPS, FEW_STEPS = 8, 2
+ROBUST_STEPS, FEW_STEPS = 8, 1
 # So many columns, at most, tell roughly which rows are far.
 SCATTER_STEPS, PART = 4, 64
 # For sums in float32.
@@ -71,7 +71,14 @@ def start_params(
     share = share * unit
     k = jnp.zeros((), x.dtype)
     sweep = Sweep(k, k, k, mean_w / unit, share, k, jnp.ones_like(k), k)
-    return normal_step(columns, weights, sweep, empty, prior, held), share
+
+    def step(products):
+        return normal_step(columns, weights, sweep, empty, prior, held, products)
+
+    # A scale to start from need not be exact, if only it is one.
+    rough = step(rough_gram)
+    is_good = jnp.all(jnp.isfinite(rough.tril))
+    return lax.cond(is_good, lambda: rough, lambda: step(gram)), share
 
 
 def robust_start(

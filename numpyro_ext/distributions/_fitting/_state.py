@@ -12,12 +12,11 @@ from ._gauge import FREE
 from ._m_step import Held
 
 NORMAL, MIXING = 0, 1
-# After the end: the density without its penalties, then at the limits.
-EXACT, LIMIT = 2, 3
+# After the end: the density without its penalties, at the limits; before it, at the
+# rows around one that holds loc.
+EXACT, LIMIT, ROWS = 2, 3, 4
 RUNNING, CONVERGED, STALLED, EXHAUSTED, BROKEN, DECREASED = range(6)
 MAX_HALVINGS = 6
-# For each iteration, on average.
-MAX_SWEEPS = 8
 
 
 class Settings(NamedTuple):
@@ -101,6 +100,12 @@ class State(NamedTuple):
     spike: Array
     limit_value: Array
     verdict: Array
+    # Of the search among rows: how far it is, in rows and in squared distance, and the
+    # best that it found.
+    row_count: Array
+    reach: Array
+    found: Params
+    found_value: Array
 
 
 def initial_state(
@@ -162,4 +167,8 @@ def initial_state(
         spike=scalar,
         limit_value=low,
         verdict=zero,
+        row_count=zero,
+        reach=scalar,
+        found=start,
+        found_value=low,
     )
