@@ -3,8 +3,8 @@
     python benchmarks/glm.py [--repeats 9] [--small]
 
 CPU time of a fit with its standard errors, in one process on one core: medians of
-interleaved runs, as ratios. A peer that is not installed is left out. `--small` leaves
-the 100000 rows out.
+interleaved runs, as ratios. `--small` leaves the 100000 rows out. A peer that is not
+installed is left out; `pip install --group peers` installs them all.
 """
 
 import argparse

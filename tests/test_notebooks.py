@@ -9,7 +9,11 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 # These compile for minutes.
-SLOW = ("05_heavy_tails_in_finance", "06_from_fit_to_verdict")
+SLOW = (
+    "05_heavy_tails_in_finance",
+    "06_counts_both_ways",
+    "07_from_fit_to_verdict",
+)
 NOTEBOOKS = [
     pytest.param(
         path, id=path.stem, marks=[pytest.mark.slow] if path.stem in SLOW else []

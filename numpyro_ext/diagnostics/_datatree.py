@@ -15,7 +15,7 @@ from jaxtyping import Array, Key
 
 from .._checks import check_positive_int, nearest
 from ..inference import Fit, ModelSpec
-from ._dims import constant_dims, row_dims, site_dims, variable_name
+from ._dims import constant_dims, model_coords, row_dims, site_dims, variable_name
 from ._moments import moments_group
 from ._new_data import prediction_groups
 from ._tree_groups import (
@@ -74,7 +74,8 @@ def to_datatree(
             for observed sites too, `predictions_observed_data` and
             `predictions_log_likelihood` hold them and their log p: data held out.
         key: random key of the replicates; by default derived from the fit's key.
-        coords: coordinates by dimension, as in ArviZ.
+        coords: coordinates by dimension, as in ArviZ; beside those that the model
+            brings as its attribute `coords`, as `glm.model` does.
         dims: dimension names by site; those of plates are found by themselves.
         pred_coords: coordinates of the rows of `new_data`; `coords` holds for their
             other dimensions.
@@ -126,7 +127,7 @@ def to_datatree(
     groups |= {"observed_data": observed} if observed else {}
     groups |= {"constant_data": constant} if constant else {}
     dims = _named_dims(spec, groups, dims or {})
-    coords = dict(coords or {})
+    coords = model_coords(spec) | (coords or {})
     shared = {k: v for k, v in coords.items() if k not in row_dims(spec.sites, dims)}
     datasets = {
         name: _dataset(name, groups, dims, coords, shared | (pred_coords or {}))

@@ -1,8 +1,11 @@
 """Names of dimensions: plates where there are plates, ArviZ's defaults elsewhere."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 
-from ..inference import Site, Sites
+from ..inference import ModelSpec, Site, Sites
 
 
 def site_dims(sites: Sites) -> dict[str, list[str]]:
@@ -13,6 +16,30 @@ def site_dims(sites: Sites) -> dict[str, list[str]]:
     because a dimension and a variable cannot share a name.
     """
     return {variable_name(s.name): _axes(s, sites) for s in sites if s.plates}
+
+
+def model_coords(spec: ModelSpec) -> dict[str, list[Any]]:
+    """Returns the coordinates that a model brings: its attribute `coords`, if any.
+
+    A model of `glm.model` names its coefficients there.
+    """
+    return dict(getattr(getattr(spec.model, "model", None), "coords", {}))
+
+
+def entry_names(
+    variable: str,
+    shape: tuple[int, ...],
+    dims: Sequence[str],
+    coords: Mapping[str, Sequence[Any]],
+) -> list[str]:
+    """Names the entries of a variable by their coordinates, as `beta[x, 0]`."""
+    axes = [list(map(str, range(size))) for size in shape]
+    for axis, dim in enumerate(dims[: len(shape)]):
+        if len(coords.get(dim, ())) == shape[axis]:
+            axes[axis] = list(map(str, coords[dim]))
+    places = np.ndindex(shape)
+    named = [[axes[axis][i] for axis, i in enumerate(place)] for place in places]
+    return [f"{variable}[{', '.join(entry)}]" if entry else variable for entry in named]
 
 
 def variable_name(site: str) -> str:

@@ -11,6 +11,7 @@ import xarray as xr
 from .._checks import nearest
 from ..inference import Fit, MemberStatus, Status
 from ..inference._independent import MAX_PARETO_K
+from ._dims import entry_names, model_coords, site_dims
 from ._sample_stats import sample_stats
 from ._tree_groups import to_numpy
 
@@ -78,6 +79,8 @@ class _Source(NamedTuple):
     engine: str
     kind: str
     values: dict[str, np.ndarray]
+    # Of the entries of each.
+    labels: dict[str, list[str]]
     num_divergent: int
     status: tuple[MemberStatus, ...]
     account: dict[str, float]
@@ -91,10 +94,16 @@ def _of_fit(fit: Fit, sites: list[str] | None) -> _Source:
         "log_evidence_error": fit.log_evidence_error,
         "pareto_k": fit.diagnostics.get("pareto_k"),
     }
+    values = to_numpy({name: fit.draws[name] for name in names})
+    dims, coords = site_dims(fit.spec.sites), model_coords(fit.spec)
     return _Source(
         type(fit.engine).__name__,
         fit.kind,
-        to_numpy({name: fit.draws[name] for name in names}),
+        values,
+        {
+            name: entry_names(name, value.shape[2:], dims.get(name, ()), coords)
+            for name, value in values.items()
+        },
         int(np.sum(np.asarray(fit.stats.get("diverging", 0)))),
         fit.status,
         {name: float(value) for name, value in found.items() if value is not None},
@@ -113,10 +122,19 @@ def _of_tree(tree: xr.DataTree, sites: list[str] | None) -> _Source:
         str(tree.attrs.get("engine", "Draws")),
         str(tree.attrs.get("kind", "draws")),
         {name: posterior[name].values for name in names},
+        {name: _labels_of(posterior[name]) for name in names},
         int(np.sum(stats["diverging"].values)) if "diverging" in stats else 0,
         tuple(MemberStatus(code, code.name.lower()) for code in codes),
         {name: float(tree.attrs[name]) for name in account if name in tree.attrs},
     )
+
+
+def _labels_of(variable: xr.DataArray) -> list[str]:
+    dims = [str(dim) for dim in variable.dims[2:]]
+    coords = {
+        dim: variable[dim].values.tolist() for dim in dims if dim in variable.coords
+    }
+    return entry_names(str(variable.name), variable.shape[2:], dims, coords)
 
 
 def _check_names(names: list[str], known: list[str]) -> None:
@@ -128,9 +146,8 @@ def _check_names(names: list[str], known: list[str]) -> None:
 def _summarize_draws(source: _Source, ci_prob: float) -> Summary:
     labels, columns = [], []
     for name, value in source.values.items():
+        labels += source.labels[name]
         for place in np.ndindex(value.shape[2:]):
-            entry = f"[{', '.join(map(str, place))}]" if place else ""
-            labels.append(name + entry)
             columns.append(value[(slice(None), slice(None), *place)])
     stats = sample_stats(np.stack(columns, axis=2), ci_prob=ci_prob)
     interval = f"eti{100 * ci_prob:g}"
@@ -177,8 +194,8 @@ def _summarize_points(source: _Source) -> Summary:
     num_members = next(iter(source.values.values())).shape[0]
     rows = {}
     for name, value in source.values.items():
-        for index in np.ndindex(value.shape[2:]):
-            label = f"{name}[{', '.join(map(str, index))}]" if index else name
+        labels = source.labels[name]
+        for label, index in zip(labels, np.ndindex(value.shape[2:]), strict=True):
             member = value[(slice(None), 0, *index)]
             rows[label] = {
                 "mean": np.mean(member),

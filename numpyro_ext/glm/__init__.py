@@ -20,6 +20,7 @@ from ._counts import NegativeBinomial1 as NegativeBinomial1
 from ._counts import Poisson as Poisson
 from ._family import AbstractFamily as AbstractFamily
 from ._fit import fit as fit
+from ._formula import UnsafeFormulaError as UnsafeFormulaError
 from ._infer import Inference as Inference
 from ._infer import infer as infer
 from ._links import AbstractLink as AbstractLink
@@ -35,6 +36,8 @@ from ._links import Power as Power
 from ._links import Probit as Probit
 from ._links import Sqrt as Sqrt
 from ._links import get_link as get_link
+from ._model import GLMModel as GLMModel
+from ._model import model as model
 from ._newton import Newton as Newton
 from ._predict import Interval as Interval
 from ._predict import predict as predict

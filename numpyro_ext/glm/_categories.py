@@ -40,6 +40,7 @@ class Ordered(AbstractFamily):
     links: ClassVar = PROBABILITY_LINKS
     is_discrete: ClassVar = True
     is_classifier: ClassVar = True
+    has_cutpoints: ClassVar = True
     support_words: ClassVar = "integers from 0 to levels - 1"
 
     def __check_init__(self) -> None:

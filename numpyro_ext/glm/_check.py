@@ -148,6 +148,7 @@ def check(
 
 def goodness_of_fit(fitted: FittedGLM) -> GofStats:
     """Returns the goodness of fit, with that of a constant fitted alongside."""
+    fitted = fitted.bare
     data = fitted.data
     # Of the shape of X, with columns of zeros, so that nothing compiles again.
     constant = eqx.tree_at(
@@ -217,9 +218,13 @@ def _overdispersion(fitted: FittedGLM) -> tuple[Array, Array, Array]:
     return alpha, stat, 0.5 * erfc(stat / jnp.sqrt(2.0))
 
 
-@jax.jit
 def influence(fitted: FittedGLM) -> InfluenceStats:
     """Returns leverage and Cook's distance."""
+    return _influence(fitted.bare)
+
+
+@jax.jit
+def _influence(fitted: FittedGLM) -> InfluenceStats:
     h = leverage(fitted)
     disp = jnp.asarray(fitted.params.disp)
     r = _pearson(fitted) / jnp.sqrt(disp)
@@ -231,9 +236,13 @@ def influence(fitted: FittedGLM) -> InfluenceStats:
     )
 
 
-@jax.jit
 def residuals(fitted: FittedGLM, key: Key[Array, ""] | None) -> Residuals:
     """Returns all residuals."""
+    return _residuals(fitted.bare, key)
+
+
+@jax.jit
+def _residuals(fitted: FittedGLM, key: Key[Array, ""] | None) -> Residuals:
     family, data, eta, aux = fitted.family, fitted.data, fitted.eta, fitted.aux
     mean = lambda e: family.mean(e, aux, data.trials)  # noqa: E731
     mu, slope = jax.jvp(mean, (eta,), (jnp.ones_like(eta),))

@@ -8,7 +8,7 @@ from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, Int
 
 from ._data import Block, sum_over_rows
-from ._newton import Geometry, estimable
+from ._geometry import Geometry, estimable
 from ._objective import Point, Problem, Value, derivatives, gram, weigh
 from ._result import FittedGLM
 
@@ -92,6 +92,9 @@ def invert(
     factor = jnp.linalg.cholesky(scaled + size * null)
     half = solve_triangular(factor, jnp.eye(m * p + q, dtype=scale.dtype), lower=True)
     inverse = scale[:, None] * (half.T @ half - null / size) * scale
+    if geometry.is_shifted is not None:
+        # The data do not tell cutpoints from an intercept.
+        is_flat = is_flat | geometry.is_shifted
     known = jnp.concatenate([jnp.tile(estimable(geometry), m), ~is_flat])
     return jnp.where(known[:, None] & known, inverse, jnp.nan)
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from .._checks import OWN_FRAMES, ConvergenceWarning
-from ._newton import estimable
+from ._geometry import estimable
 from ._status import Status
 
 
@@ -22,7 +22,7 @@ def describe(fitted: Any) -> str:
         )
     status = Status(int(codes))
     extra = {
-        Status.INVALID_DATA: _invalid,
+        Status.INVALID_DATA: invalid_words,
         Status.RANK_DEFICIENT: _deficient,
         Status.MAX_ITERATIONS: _unfinished,
     }.get(status)
@@ -64,7 +64,8 @@ def _first(name: str, values: Any, is_good: Any) -> str | None:
     return f"`{name}[{index}]` is {values[at]:g}{count}"
 
 
-def _invalid(fitted: Any) -> str:
+def invalid_words(fitted: Any) -> str:
+    """Names the values that the family does not allow."""
     data, family = fitted.data, fitted.family
     found = [_first("X", data.X, np.isfinite(data.X))]
     found.append(_first("y", data.y, np.isfinite(data.y)))
@@ -89,9 +90,15 @@ def _deficient(fitted: Any) -> str:
     names = np.asarray(column_names(fitted))
     lost = ", ".join(f"`{c}`" for c in names[~np.asarray(estimable(fitted.geometry))])
     n, p = fitted.data.X.shape
-    return (
+    words = (
         f"X has rank {int(fitted.rank)}, with n = {n} and p = {p}; dependent: {lost}."
     )
+    if fitted.geometry.is_shifted is not None and bool(fitted.geometry.is_shifted):
+        words += (
+            " The cutpoints take the place of an intercept: give X none, and no set of "
+            "columns with a constant sum."
+        )
+    return words
 
 
 def _unfinished(fitted: Any) -> str:

@@ -43,6 +43,8 @@ class AbstractFamily(eqx.Module):
     has_atom: ClassVar[bool] = False
     # What diverging coefficients mean: separated classes, or an edge of another kind.
     is_classifier: ClassVar[bool] = False
+    # Whether nuisances take the place of an intercept, which X must then not have.
+    has_cutpoints: ClassVar[bool] = False
     support_words: ClassVar[str] = "finite numbers"
 
     def __check_init__(self) -> None:

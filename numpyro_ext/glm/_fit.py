@@ -14,30 +14,34 @@ from jaxtyping import Array, ArrayLike, Bool
 from .._checks import check_choice
 from ._counts import Binomial
 from ._data import Data
+from ._design import Rows
 from ._diagnose import raise_for_status, warn_for_status
 from ._family import AbstractFamily, Aux
+from ._geometry import Geometry
 from ._likelihood import estimate_dispersion
 from ._links import Log
-from ._newton import Geometry, Newton, solve, solve_joint
+from ._newton import Newton, solve, solve_joint
 from ._nuisance import pack, unpack
 from ._objective import Point, Problem, weigh
 from ._result import FittedGLM, Params, params_of, point_of
 from ._status import Status
+from ._takes_formula import takes_formula
 
 _DEFAULT = Newton()
 _METHODS = ("auto", "ml", "pearson", "deviance")
 
 
+@takes_formula
 def fit(
     family: AbstractFamily,
-    X: ArrayLike,
-    y: ArrayLike,
+    X: Any,
+    y: Any,
     *,
-    offset: ArrayLike | None = None,
-    exposure: ArrayLike | None = None,
-    trials: ArrayLike | None = None,
-    freq_weights: ArrayLike | None = None,
-    var_weights: ArrayLike | None = None,
+    offset: Rows | None = None,
+    exposure: Rows | None = None,
+    trials: Rows | None = None,
+    freq_weights: Rows | None = None,
+    var_weights: Rows | None = None,
     l2: ArrayLike | None = None,
     dispersion: str | float = "auto",
     init: Params | FittedGLM | None = None,
@@ -46,7 +50,12 @@ def fit(
     strict: bool = False,
     names: tuple[str, ...] | list[str] | None = None,
 ) -> FittedGLM:
-    r"""Fits a family to data by maximum likelihood; no intercept is added.
+    r"""Fits a family to data by maximum likelihood.
+
+    `fit(family, X, y)` takes arrays, and adds no intercept. `fit("y ~ x + C(g)", data,
+    family)` takes a formula and a table of pandas (or a dictionary of columns), and
+    adds one, as R does; the coefficients then have the names of the terms. See
+    [Formulas](glm.md#formulas) for what a formula may hold.
 
     Minimises $-\sum_i w_i \ell(y_i; x_i^\top\beta + o_i, \theta) +
     \tfrac12 \sum_j \lambda_j \beta_j^2$ over the coefficients and the family's nuisance
@@ -78,25 +87,37 @@ def fit(
         strict: raise unless the fit converged. Inside `jit` and `vmap` nothing can be
             raised: use `fitted.raise_for_status()` outside.
         names: names of the columns of X; by default those of a pandas table.
+        missing: with a formula, what is done about rows with missing values: `raise`
+            (the default) refuses them, `drop` leaves them out with a warning.
+
+    With a formula, `offset`, `exposure`, `trials` and the weights may be names of
+    columns.
 
     Returns:
         The fit: `fitted.params`, `fitted.status` and `fitted.message`, and what
         `predict`, `infer` and `check` need.
 
     Raises:
-        TypeError, ValueError: for arguments of a wrong type or shape; if `strict`, for
+        TypeError, ValueError: for arguments of a wrong type or shape; for columns that
+            are missing, hold missing values, or are not numeric; if `strict`, for
             every end but convergence.
+        UnsafeFormulaError: for a formula that holds anything but columns, numbers,
+            operators and the listed functions.
+        ImportError: for a formula, if formulaic is not installed.
 
     Warns:
         ConvergenceWarning: unless the fit converged, with the cause; outside of `jit`.
     """
     if not isinstance(family, AbstractFamily):
         raise TypeError(
-            f"`fit` takes a family first, and got {type(family).__name__}. Write for "
-            "example `glm.fit(glm.Poisson(), X, y)`."
+            f"`fit` takes a family or a formula first, and got "
+            f"{type(family).__name__}. Write `glm.fit(glm.Poisson(), X, y)` or "
+            "`glm.fit('y ~ x', data, glm.Poisson())`."
         )
-    names = _names(X, names)
-    data = _data(family, X, y, offset, exposure, trials, freq_weights, var_weights, l2)
+    names = column_names(X, names)
+    data = make_data(
+        family, X, y, offset, exposure, trials, freq_weights, var_weights, l2
+    )
     _check_dispersion(family, dispersion)
     settings = solver if solver is not None else fitter
     settings = _DEFAULT if settings is None else settings
@@ -127,14 +148,12 @@ def _fit(
     *,
     method: str | None,
 ) -> FittedGLM:
-    start_aux = _start_aux(family, data)
-    shapes = tuple((name, jnp.shape(value)) for name, value in start_aux.items())
+    aux = start_aux(family, data)
+    shapes = tuple((name, jnp.shape(value)) for name, value in aux.items())
     dtype = data.X.dtype
     if init is None:
         m, p = family.num_predictors, data.X.shape[1]
-        start = Point(
-            jnp.full((m, p), jnp.nan, dtype), pack(family, start_aux).astype(dtype)
-        )
+        start = Point(jnp.full((m, p), jnp.nan, dtype), pack(family, aux).astype(dtype))
     else:
         start = point_of(family, init, dtype)
     problem = Problem(family, data, shapes, scaled=family.has_dispersion)
@@ -175,7 +194,7 @@ def fit_data(fitted: FittedGLM, data: Data) -> FittedGLM:
     return _fit(fitted.family, data, None, fitted.settings, known, method=method)
 
 
-def _start_aux(family: AbstractFamily, data: Data) -> Aux:
+def start_aux(family: AbstractFamily, data: Data) -> Aux:
     y = lax.stop_gradient(data.y)
     weights = jnp.ones_like(y) if data.weights is None else data.weights
     weights = lax.stop_gradient(weights)
@@ -239,15 +258,15 @@ def _implicit_jvp(
     return point, jax.tree.map(jnp.negative, step)
 
 
-def _data(
+def make_data(
     family: AbstractFamily,
-    X: ArrayLike,
-    y: ArrayLike,
-    offset: ArrayLike | None,
-    exposure: ArrayLike | None,
-    trials: ArrayLike | None,
-    freq_weights: ArrayLike | None,
-    var_weights: ArrayLike | None,
+    X: Any,
+    y: Any,
+    offset: Rows | None,
+    exposure: Rows | None,
+    trials: Rows | None,
+    freq_weights: Rows | None,
+    var_weights: Rows | None,
     l2: ArrayLike | None,
 ) -> Data:
     X, y = _design(X, y)
@@ -259,7 +278,7 @@ def _data(
             f"{family.name}."
         )
 
-    def rows(name: str, value: ArrayLike | None) -> Array | None:
+    def rows(name: str, value: Rows | None) -> Array | None:
         return None if value is None else _rows(name, value, (n, m), X.dtype)
 
     offset = rows("offset", offset)
@@ -280,7 +299,7 @@ def _data(
     )
 
 
-def _design(X: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
+def _design(X: Any, y: Any) -> tuple[Array, Array]:
     """Returns design and response, of one type."""
     X, y = as_float(X, "X"), as_float(y, "y")
     if X.ndim != 2 or y.ndim != 1 or X.shape[0] != y.shape[0]:
@@ -296,7 +315,7 @@ def _design(X: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
     return (X if X.dtype == dtype else X.astype(dtype)), y.astype(dtype)
 
 
-def _rows(name: str, value: ArrayLike, shape: tuple[int, int], dtype: Any) -> Array:
+def _rows(name: str, value: Rows, shape: tuple[int, int], dtype: Any) -> Array:
     """Returns one number for each row, or for each row and linear predictor."""
     n, m = shape
     array = as_float(value, name).astype(dtype)
@@ -320,7 +339,7 @@ def _penalty(l2: ArrayLike, p: int, dtype: Any) -> Array:
     return jnp.broadcast_to(penalty, (p,))
 
 
-def log_exposure(verb: str, family: AbstractFamily, exposure: ArrayLike) -> Array:
+def log_exposure(verb: str, family: AbstractFamily, exposure: Rows) -> Array:
     """Returns the offset of an exposure, which only a log link has."""
     if not isinstance(family.link, Log):
         raise ValueError(
@@ -339,13 +358,14 @@ def as_float(value: Any, name: str) -> Array:
                 f"`fit` got `{name}` of type {value.dtype}, which is not numeric. Turn "
                 "categories into columns of zeros and ones first."
             )
-    array = jnp.asarray(value)
+    # `asarray` of an array costs as much as a small fit's matrix product.
+    array = value if isinstance(value, jax.Array) else jnp.asarray(value)
     if jnp.issubdtype(array.dtype, jnp.floating):
         return array
     return array.astype(jnp.result_type(float))
 
 
-def _names(X: Any, names: Any) -> tuple[str, ...] | None:
+def column_names(X: Any, names: Any) -> tuple[str, ...] | None:
     if names is None and hasattr(X, "columns"):
         names = [str(column) for column in X.columns]
     if names is None:

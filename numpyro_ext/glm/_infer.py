@@ -117,7 +117,7 @@ def infer(
         labels, codes = np.unique(np.asarray(clusters), return_inverse=True)
         count = labels.size
     return _infer(
-        fitted, codes, cov=cov, test=test, ci=ci, level=level, num_clusters=count
+        fitted.bare, codes, cov=cov, test=test, ci=ci, level=level, num_clusters=count
     )
 
 

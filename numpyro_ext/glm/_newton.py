@@ -1,17 +1,24 @@
 """Newton's method with step halving, joint in coefficients and nuisances."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.scipy.linalg import cho_solve, solve_triangular
 from jaxtyping import Array, Bool, Float, Int
 
 from .._checks import check_choice, check_positive_int
 from ._data import linear_predictor, sum_over_rows
+from ._geometry import (
+    Geometry,
+    beside_cutpoints,
+    factorise,
+    least_norm,
+    solve_beta,
+    span_of,
+)
 from ._nuisance import limits
 from ._objective import Point, Problem, Value, gram, is_finite, weigh
 from ._status import Status
@@ -51,18 +58,6 @@ class Newton(eqx.Module):
             raise ValueError(f"`Newton(tol={self.tol!r})`: `tol` must be positive.")
 
 
-class Geometry(eqx.Module):
-    """What the columns of X span.
-
-    `scale` makes the columns of one size; `null` projects onto the directions, in
-    scaled coordinates, that change no linear predictor.
-    """
-
-    scale: Float[Array, " p"]
-    null: Float[Array, "p p"]
-    rank: Int[Array, ""]
-
-
 class Solution(eqx.Module):
     """Where the iteration ended."""
 
@@ -75,18 +70,34 @@ class Solution(eqx.Module):
     objective_delta: Float[Array, ""]
 
 
+class _Numbers(NamedTuple):
+    """What is known of a point, each a number (or 0 and 1)."""
+
+    objective: Array
+    delta: Array
+    length: Array
+    decrement: Array
+    slope: Array
+    noise: Array
+    num_iters: Array
+    is_done: Array
+    has_converged: Array
+
+
 class _State(eqx.Module):
+    """What the loop carries; the numbers are one vector, which one kernel writes."""
+
     point: Point
-    objective: Float[Array, ""]
-    delta: Float[Array, ""]
     step: Point
-    length: Float[Array, ""]
-    decrement: Float[Array, ""]
-    slope: Float[Array, ""]
-    noise: Float[Array, ""]
-    num_iters: Int[Array, ""]
-    is_done: Bool[Array, ""]
-    has_converged: Bool[Array, ""]
+    packed: Float[Array, " 9"]
+
+    @property
+    def numbers(self) -> _Numbers:
+        return _Numbers(*self.packed)
+
+
+def _pack(*numbers: Any, dtype: Any) -> Float[Array, " 9"]:
+    return jnp.stack([jnp.asarray(x).astype(dtype) for x in _Numbers(*numbers)])
 
 
 def solve(
@@ -96,38 +107,36 @@ def solve(
     geometry, first, second = _first_points(problem, start)
     is_valid = is_valid & jnp.all(jnp.isfinite(geometry.scale))
     dtype = problem.data.X.dtype
-    zero, infinity = jnp.zeros((), dtype), jnp.asarray(jnp.inf, dtype)
+    inf = jnp.inf
     state = _State(
         point=first,
-        objective=infinity,
-        delta=infinity,
         step=jax.tree.map(jnp.zeros_like, first),
-        length=jnp.ones((), dtype),
-        decrement=infinity,
-        slope=zero,
-        noise=zero,
-        num_iters=jnp.zeros((), jnp.int32),
-        is_done=~is_valid,
-        has_converged=jnp.zeros((), bool),
+        packed=_pack(inf, inf, 1.0, inf, 0.0, 0.0, 0.0, ~is_valid, 0.0, dtype=dtype),
     )
     step = _stepper(problem, geometry, settings, second)
-    end = lax.while_loop(
-        lambda s: ~s.is_done & (s.num_iters < settings.max_iter), step, state
-    )
-    has_value = jnp.isfinite(end.objective) & jnp.isfinite(end.decrement)
+
+    def goes_on(state: _State) -> Bool[Array, ""]:
+        now = state.numbers
+        return (now.is_done == 0) & (now.num_iters < settings.max_iter)
+
+    end = lax.while_loop(goes_on, step, state)
+    found = end.numbers
+    has_value = jnp.isfinite(found.objective) & jnp.isfinite(found.decrement)
+    has_converged = found.has_converged > 0
     # The last step is free: its gradient and Hessian are known.
     last = jax.tree.map(lambda a, d: a + d, end.point, end.step)
-    point = _where(end.has_converged & _all_finite(last), last, end.point)
-    point = Point(_least_norm(geometry, point.beta), point.theta)
+    point = _where(has_converged & _all_finite(last), last, end.point)
+    if geometry.is_shifted is None:
+        point = Point(least_norm(geometry, point.beta), point.theta)
     point = jax.tree.map(lambda x: jnp.where(is_valid & has_value, x, jnp.nan), point)
     return Solution(
         point=point,
         geometry=geometry,
         status=_status(problem, geometry, end, is_valid, has_value),
-        num_iters=end.num_iters,
-        decrement=end.decrement,
-        objective=end.objective,
-        objective_delta=end.delta,
+        num_iters=found.num_iters.astype(jnp.int32),
+        decrement=found.decrement,
+        objective=found.objective,
+        objective_delta=found.delta,
     )
 
 
@@ -148,15 +157,18 @@ def _stepper(
         limits(problem.family, dict(problem.shapes)), problem.data.X.dtype
     )
 
+    dtype = problem.data.X.dtype
+
     def step(state: _State) -> _State:
+        old = state.numbers
         candidate = jax.tree.map(
-            lambda a, d: a + state.length * d, state.point, state.step
+            lambda a, d: a + old.length * d, state.point, state.step
         )
         candidate = Point(candidate.beta, jnp.clip(candidate.theta, -bounds, bounds))
         value = problem.value(candidate)
         noise = 64 * eps * value.magnitude
-        enough = state.objective - 1e-4 * state.length * state.slope
-        is_first = ~jnp.isfinite(state.objective)
+        enough = old.objective - 1e-4 * old.length * old.slope
+        is_first = ~jnp.isfinite(old.objective)
         is_better = is_finite(value) & (is_first | (value.objective <= enough + noise))
 
         direction, decrement = _direction(
@@ -172,31 +184,38 @@ def _stepper(
         size = jnp.sum(candidate.beta * _times(value.beta_beta, candidate.beta))
         is_small = (decrement <= tol * scale) | (decrement <= 16 * eps**2 * size)
         # No progress in what is beneath the rounding of the objective.
-        is_stuck = (decrement <= noise) & (decrement >= 0.25 * state.decrement)
+        is_stuck = (decrement <= noise) & (decrement >= 0.25 * old.decrement)
+        is_over = is_small | is_stuck
         accepted = _State(
             point=candidate,
-            objective=value.objective,
-            delta=value.objective - state.objective,
             step=direction,
-            length=jnp.ones_like(state.length),
-            decrement=decrement,
-            slope=slope,
-            noise=noise,
-            num_iters=state.num_iters + 1,
-            is_done=is_small | is_stuck | ~jnp.isfinite(decrement),
-            has_converged=is_small | is_stuck,
+            packed=_pack(
+                value.objective,
+                value.objective - old.objective,
+                1.0,
+                decrement,
+                slope,
+                noise,
+                old.num_iters + 1,
+                is_over | ~jnp.isfinite(decrement),
+                is_over,
+                dtype=dtype,
+            ),
         )
-        shorter = 0.5 * state.length
-        rejected = eqx.tree_at(
-            lambda s: (s.point, s.length, s.num_iters, s.is_done, s.has_converged),
-            state,
-            (
-                _where(is_first, second, state.point),
+        shorter = 0.5 * old.length
+        is_short = shorter < 1e-10
+        rejected = _State(
+            point=_where(is_first, second, state.point),
+            step=state.step,
+            packed=_pack(
+                *old[:2],
                 shorter,
-                state.num_iters + 1,
-                jnp.where(is_first, state.num_iters > 0, shorter < 1e-10),
+                *old[3:6],
+                old.num_iters + 1,
+                jnp.where(is_first, old.num_iters > 0, is_short),
                 # Nothing better nearby, and nothing more to gain: rounding.
-                ~is_first & (shorter < 1e-10) & (state.decrement <= state.noise),
+                ~is_first & is_short & (old.decrement <= old.noise),
+                dtype=dtype,
             ),
         )
         return _where(is_better, accepted, rejected)
@@ -240,7 +259,9 @@ def _direction(
     eye = jnp.eye(rest.size, dtype=rest.dtype)
     schur = jnp.where(is_held[:, None] | is_held, eye, schur)
     theta = _solve_positive(schur, rest)
-    longest = jnp.max(jnp.abs(theta))
+    # The first cutpoint is a location: it goes as far as the coefficients ask.
+    limited = theta[1:] if problem.family.has_cutpoints else theta
+    longest = jnp.max(jnp.abs(limited), initial=0.0)
     shrink = jnp.minimum(1.0, _LONGEST / jnp.maximum(longest, 1e-30))
     decrement = jnp.sum(theta * rest) + jnp.sum(plain * beta)
     theta = shrink * theta
@@ -261,33 +282,6 @@ def _solve_positive(
     return vectors @ ((vectors.T @ right) / sizes)
 
 
-def factorise(
-    geometry: Geometry, hessian: Float[Array, "m p m p"]
-) -> Float[Array, "mp mp"]:
-    """Returns the Cholesky factor in scaled coordinates, NaN if it is not positive.
-
-    Directions outside of the span get curvature 1, and no step is taken along them.
-    """
-    m, p = hessian.shape[:2]
-    scale = geometry.scale
-    scaled = scale[:, None, None] * hessian * scale
-    diagonal = jnp.max(jnp.abs(jnp.einsum("mpmp->mp", scaled)))
-    size = jnp.where(diagonal > 0, diagonal, 1.0)
-    null = jnp.einsum("mk,pl->mpkl", jnp.eye(m, dtype=scale.dtype), geometry.null)
-    full = (scaled + size * null).reshape(m * p, m * p)
-    return jnp.linalg.cholesky(full, symmetrize_input=False)
-
-
-def solve_beta(
-    geometry: Geometry, factor: Float[Array, "mp mp"], right: Float[Array, "m p"]
-) -> Float[Array, "m p"]:
-    """Solves with the factorised Hessian, within the span."""
-    scaled = right * geometry.scale
-    scaled = scaled - scaled @ geometry.null
-    x = cho_solve((factor, True), scaled.reshape(-1)).reshape(right.shape)
-    return x * geometry.scale
-
-
 def solve_joint(geometry: Geometry, value: Value, right: Point) -> Point:
     """Solves with the observed Hessian of coefficients and nuisances."""
     factor = factorise(geometry, value.beta_beta)
@@ -300,23 +294,6 @@ def solve_joint(geometry: Geometry, value: Value, right: Point) -> Point:
     rest = right.theta - jnp.einsum("qmp,mp->q", cross, plain)
     theta = jnp.linalg.solve(schur, rest)
     return Point(plain - jnp.einsum("q,qmp->mp", theta, lifted), theta)
-
-
-def inverse(
-    geometry: Geometry, factor: Float[Array, "mp mp"]
-) -> Float[Array, "m p m p"]:
-    """Returns the inverse Hessian; NaN for coefficients that X does not determine."""
-    m, p = factor.shape[0] // geometry.scale.size, geometry.scale.size
-    half = solve_triangular(factor, jnp.eye(m * p, dtype=factor.dtype), lower=True)
-    cov = (half.T @ half).reshape(m, p, m, p)
-    lost = estimable(geometry)
-    cov = geometry.scale[:, None, None] * cov * geometry.scale
-    return jnp.where(lost[:, None, None] & lost, cov, jnp.nan)
-
-
-def estimable(geometry: Geometry) -> Bool[Array, " p"]:
-    """Which coefficients are the same in every solution."""
-    return jnp.abs(jnp.diag(geometry.null)) < 1e-6
 
 
 def _times(hessian: Float[Array, "m p m p"], beta: Float[Array, "m p"]) -> Array:
@@ -355,13 +332,17 @@ def _first_points(problem: Problem, start: Point) -> tuple[Geometry, Point, Poin
         return gram(block.Xt, weight[None, None]), (weight * targets) @ block.Xt.T
 
     hessian, right = sum_over_rows(data, (), body)
+    geometry = span_of(problem._with_l2(hessian)[0, :, 0])
+    if family.has_cutpoints:
+        geometry = beside_cutpoints(problem, geometry, hessian)
     hessian = problem._with_l2(hessian)
-    geometry = _geometry(hessian[0, :, 0])
     factor = factorise(geometry, hessian)
     first, second = (
         jnp.broadcast_to(solve_beta(geometry, factor, r[None]), (m, p)) for r in right
     )
-    first = jnp.where(jnp.isnan(start.beta), first, start.beta)
+    given = start.beta - (start.beta / geometry.scale) @ geometry.null * geometry.scale
+    given = given if family.has_cutpoints else start.beta
+    first = jnp.where(jnp.isnan(start.beta), first, given)
     return geometry, Point(first, start.theta), Point(second, start.theta)
 
 
@@ -376,76 +357,6 @@ def _level(problem: Problem, ybar: Array, weights: Array) -> Array:
     return jnp.zeros(()) if eta is None else eta
 
 
-def _geometry(hessian: Float[Array, "p p"]) -> Geometry:
-    diagonal = jnp.diag(hessian)
-    scale = jnp.where(diagonal == 0, 1.0, 1.0 / jnp.sqrt(diagonal))
-    # 1 / inf is zero, and would hide an infinite value of X.
-    scale = jnp.where(jnp.isfinite(diagonal), scale, jnp.nan)
-    scaled = hessian * scale[:, None] * scale
-    p = scale.size
-    tol = 50.0 * jnp.finfo(scale.dtype).eps * (p + 10)
-    pivots = jnp.square(jnp.diag(jnp.linalg.cholesky(scaled)))
-    is_suspicious = ~(jnp.min(pivots) > tol)
-    null = _null_projector(scaled, tol, is_suspicious)
-    rank = p - jnp.round(jnp.trace(null)).astype(jnp.int32)
-    return Geometry(scale, null, rank)
-
-
-@jax.custom_batching.custom_vmap
-def _null_projector(scaled: Array, tol: Array, is_suspicious: Array) -> Array:
-    return lax.cond(
-        is_suspicious, _project_null, lambda s, _: jnp.zeros_like(s), scaled, tol
-    )
-
-
-@_null_projector.def_vmap
-def _null_projectors(axis_size: int, in_batched: Any, *args: Any) -> tuple[Array, bool]:
-    # A batched condition would take both branches for every member; an eigenvalue
-    # problem is only worth its time when some member needs it.
-    scaled, tol, is_suspicious = (
-        x if batched else jnp.broadcast_to(x, (axis_size, *jnp.shape(x)))
-        for x, batched in zip(args, in_batched, strict=True)
-    )
-    zeros = jnp.zeros_like(scaled)
-    found = _some_null_projectors(scaled, tol, is_suspicious, zeros)
-    return found, True
-
-
-def _some_null_projectors(
-    scaled: Array, tol: Array, is_suspicious: Array, zeros: Array
-) -> Array:
-    return lax.cond(
-        jnp.any(is_suspicious),
-        lambda: jnp.where(
-            is_suspicious[:, None, None], jax.vmap(_project_null)(scaled, tol), zeros
-        ),
-        lambda: zeros,
-    )
-
-
-def _project_null(scaled: Array, tol: Array) -> Array:
-    is_finite = jnp.all(jnp.isfinite(scaled))
-    safe = jnp.where(is_finite, scaled, jnp.eye(scaled.shape[0], dtype=scaled.dtype))
-    values, vectors = jnp.linalg.eigh(safe)
-    is_null = values < tol * jnp.maximum(values[-1], 1.0)
-    return (vectors * is_null) @ vectors.T
-
-
-def _least_norm(geometry: Geometry, beta: Float[Array, "m p"]) -> Array:
-    """Returns the solution of least norm in the user's coordinates."""
-    p = geometry.scale.size
-
-    def project(beta: Array) -> Array:
-        values, vectors = jnp.linalg.eigh(geometry.null)
-        # The null directions come first: those after them do not touch their span.
-        is_null = (values > 0.5)[::-1]
-        q, _ = jnp.linalg.qr(geometry.scale[:, None] * vectors[:, ::-1] * is_null)
-        q = q * is_null
-        return beta - (beta @ q) @ q.T
-
-    return lax.cond(geometry.rank < p, project, lambda b: b, beta)
-
-
 def _status(
     problem: Problem,
     geometry: Geometry,
@@ -456,10 +367,14 @@ def _status(
     moves_beta, moves_theta = _is_moving(problem, end)
     edge = Status.SEPARATED if problem.family.is_classifier else Status.BOUNDARY
     code = jnp.where(
-        end.has_converged, Status.CONVERGED.value, Status.MAX_ITERATIONS.value
+        (end.numbers.has_converged > 0),
+        Status.CONVERGED.value,
+        Status.MAX_ITERATIONS.value,
     )
     deficient = geometry.rank < geometry.scale.size
-    code = jnp.where(end.has_converged & deficient, Status.RANK_DEFICIENT.value, code)
+    code = jnp.where(
+        (end.numbers.has_converged > 0) & deficient, Status.RANK_DEFICIENT.value, code
+    )
     code = jnp.where(moves_theta, Status.BOUNDARY.value, code)
     code = jnp.where(moves_beta, edge.value, code)
     code = jnp.where(has_value, code, Status.NONFINITE.value)
@@ -474,13 +389,13 @@ def _is_moving(
         lambda d: d.offset, problem.data, None, is_leaf=lambda x: x is None
     )
     moved = jnp.max(jnp.abs(linear_predictor(no_offset, end.step.beta)))
-    moves_beta = end.has_converged & (moved > _STILL_MOVING)
+    moves_beta = (end.numbers.has_converged > 0) & (moved > _STILL_MOVING)
     theta = end.point.theta
     if theta.size == 0:
         return moves_beta, jnp.zeros((), bool)
     far = limits(problem.family, dict(problem.shapes)) - 0.5
     runs = (jnp.abs(end.step.theta) > _STILL_MOVING) | (jnp.abs(theta) >= far)
-    return moves_beta, end.has_converged & jnp.any(runs)
+    return moves_beta, (end.numbers.has_converged > 0) & jnp.any(runs)
 
 
 def _all_finite(tree: Any) -> Bool[Array, ""]:

@@ -5,15 +5,19 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+import pandas as pd
 from jax.scipy.special import ndtri
 from jaxtyping import Array, ArrayLike, Float
 
 from .._checks import check_choice, check_open_interval
 from ._data import Data, linear_predictor
+from ._design import Rows, as_numbers, as_table, column_of, is_table, refuse_missing
 from ._family import AbstractFamily
 from ._fit import as_float, log_exposure
 from ._infer import Inference, infer
 from ._result import FittedGLM, Params, aux_of, point_of
+from ._takes_formula import row_option
 
 
 class Interval(NamedTuple):
@@ -26,12 +30,12 @@ class Interval(NamedTuple):
 
 def predict(
     family: AbstractFamily | FittedGLM,
-    params: Params | ArrayLike,
-    X: ArrayLike | None = None,
+    params: Any,
+    X: Any = None,
     *,
-    offset: ArrayLike | None = None,
-    exposure: ArrayLike | None = None,
-    trials: ArrayLike | None = None,
+    offset: Rows | None = None,
+    exposure: Rows | None = None,
+    trials: Rows | None = None,
     kind: Literal["mean", "eta", "interval"] = "mean",
     level: float = 0.95,
     cov: Inference | ArrayLike | None = None,
@@ -39,12 +43,14 @@ def predict(
     """Returns what a family with these parameters says of new rows.
 
     `predict(family, params, X)`, or `predict(fitted, X)` of a fit. The offset of the
-    fit is not carried over: give that of the new rows.
+    fit is not carried over: give that of the new rows. After a fit of a formula, or of
+    a table with names, X is a table with the same columns, in any order; `offset`,
+    `exposure` and `trials` may then be names of columns.
 
     Args:
         family: the family, or a fit.
         params: its parameters; left out if a fit is given.
-        X: rows (n, p), with the columns of the fit.
+        X: rows (n, p) with the columns of the fit, or a table.
         offset: known part of the linear predictor.
         exposure: its logarithm is added to the offset (log links only).
         trials: number of trials of each row, for `glm.Binomial`.
@@ -60,7 +66,8 @@ def predict(
 
     Raises:
         TypeError, ValueError: for arguments of a wrong type or shape, and for an
-            interval without a covariance.
+            interval without a covariance; for a table that lacks a column, has missing
+            values, or a level that the fit has not seen.
     """
     fitted = family if isinstance(family, FittedGLM) else None
     if fitted is not None:
@@ -69,7 +76,7 @@ def predict(
                 "`predict(fitted, X)` takes two arguments by position, and got three. "
                 "Write `predict(fitted.family, params, X)` to give other parameters."
             )
-        X = params  # pyright: ignore[reportAssignmentType]
+        X = params
         family, params = fitted.family, fitted.params
     if not isinstance(family, AbstractFamily) or X is None:
         raise TypeError(
@@ -83,6 +90,15 @@ def predict(
         )
     check_choice("predict", "kind", kind, ("mean", "eta", "interval"))
     check_open_interval("predict", "level", level, 0.0, 1.0)
+    table = as_table(X) if is_table(X) else None
+    offset, exposure, trials = (
+        row_option(name, value, table)
+        for name, value in (
+            ("offset", offset), ("exposure", exposure), ("trials", trials)
+        )
+    )  # fmt: skip
+    if table is not None:
+        X = _rows_of(table, fitted)
     X = as_float(X, "X")
     p = jnp.shape(params.beta)[0]
     if X.ndim != 2 or X.shape[1] != p:
@@ -104,6 +120,16 @@ def predict(
             )
         cov = cov.cov_beta if isinstance(cov, Inference) else cov
     return _predict(family, params, X, offset, trials, cov, kind=kind, level=level)
+
+
+def _rows_of(table: pd.DataFrame, fitted: FittedGLM | None) -> np.ndarray:
+    """Returns the rows of X of a table: by the formula, or by the names, of the fit."""
+    if fitted is not None and fitted.design is not None:
+        return fitted.design.rows(table)
+    names = list(table.columns if fitted is None else fitted.names or table.columns)
+    refuse_missing(table, names)
+    columns = [as_numbers(name, column_of(table, name)) for name in names]
+    return np.stack(columns, axis=1)
 
 
 @partial(jax.jit, static_argnames=("kind", "level"))

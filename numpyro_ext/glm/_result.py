@@ -1,19 +1,24 @@
 """What a fit returns."""
 
+import dataclasses
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from ._data import Data, linear_predictor
+from ._design import Design
 from ._family import AbstractFamily, Aux
-from ._newton import Geometry, Newton
+from ._geometry import Geometry
+from ._newton import Newton
 from ._objective import Point, Problem, Shapes
 from ._status import Status
 
 if TYPE_CHECKING:
+    from xarray import DataTree
+
     from ._summary import Summary
 
 
@@ -49,6 +54,7 @@ class FittedGLM(eqx.Module):
         objective_delta: its last change.
         geometry: the scale and rank of the columns of X.
         names: names of the coefficients, if they are known.
+        design: what the formula learned from its data, for a fit of a formula.
     """
 
     family: AbstractFamily
@@ -64,6 +70,7 @@ class FittedGLM(eqx.Module):
     dispersion: str = eqx.field(static=True)
     shapes: Shapes = eqx.field(static=True)
     names: tuple[str, ...] | None = eqx.field(static=True, default=None)
+    design: Design | None = eqx.field(static=True, default=None)
 
     @property
     def converged(self) -> Bool[Array, "..."]:
@@ -82,6 +89,17 @@ class FittedGLM(eqx.Module):
         if codes.ndim:
             return [Status(int(code)).cause for code in codes.ravel()]
         return Status(int(codes)).cause
+
+    def with_design(self, design: Design) -> "FittedGLM":
+        """Returns the fit with the formula that its X came from."""
+        return dataclasses.replace(self, names=design.names, design=design)
+
+    @property
+    def bare(self) -> "FittedGLM":
+        """The fit without its names, which would key compiled functions."""
+        if self.names is None and self.design is None:
+            return self
+        return dataclasses.replace(self, names=None, design=None)
 
     @property
     def aux(self) -> Aux:
@@ -118,7 +136,7 @@ class FittedGLM(eqx.Module):
         """The log-likelihood, with all its constants."""
         from ._likelihood import log_likelihood
 
-        return log_likelihood(self)
+        return log_likelihood(self.bare)
 
     @property
     def point(self) -> Point:
@@ -135,11 +153,56 @@ class FittedGLM(eqx.Module):
         """The fit itself: a name for those who come from glmax."""
         return self
 
+    def site_values(self) -> dict[str, Array]:
+        """Returns the estimates by the sites of `glm.model`: a start for any engine.
+
+        `NUTS().run(ModelSpec(glm.model(...)), key, init=fitted)` starts there.
+        """
+        values = {"beta": self.params.beta, **self.aux}
+        if self.family.has_dispersion:
+            values["dispersion"] = jnp.asarray(self.params.disp)
+        return values
+
     def summary(self, **options: Any) -> "Summary":
         """Returns a table that prints; `options` are those of `infer`."""
         from ._summary import summarize
 
         return summarize(self, **options)
+
+    def to_datatree(
+        self,
+        *,
+        cov: Any = "auto",
+        num_samples: int = 1000,
+        key: Key[Array, ""] | None = None,
+        **options: Any,
+    ) -> "DataTree":
+        """Returns an ArviZ tree of draws from the normal law of the estimates.
+
+        `posterior` holds independent draws (one chain) of the coefficients and the
+        nuisances from a normal law: their mean is the estimate, their covariance that
+        of `infer`, on the scale where nuisances are unconstrained. With much data and
+        priors that say little, it is near the posterior; the attribute `pareto_k` says
+        how near to that of flat priors. The dispersion of a family that has one, and a
+        nuisance at its edge, are held at their estimates.
+
+        `posterior_predictive`, `log_likelihood` and `observed_data` are there as for
+        every `Fit`, so that `az.loo`, `az.plot_ppc_dist` and `az.compare` work. The
+        draws are independent: R-hat says nothing of them.
+
+        Args:
+            cov: the covariance, as in `infer`.
+            num_samples: draws.
+            key: random key, by default `jax.random.key(0)`.
+            **options: those of `numpyro_ext.diagnostics.to_datatree`.
+
+        Raises:
+            ValueError: for a batch of fits, and for one whose standard errors are not
+                finite.
+        """
+        from ..diagnostics._glm_datatree import glm_datatree
+
+        return glm_datatree(self, cov=cov, num_samples=num_samples, key=key, **options)
 
     def raise_for_status(self) -> "FittedGLM":
         """Returns the fit if it converged.

@@ -1,5 +1,6 @@
 """A printed table of a fit, in the layout of statsmodels."""
 
+import textwrap
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -85,6 +86,9 @@ class Summary(NamedTuple):
             for (a, b), (c, d) in zip(left, right, strict=True)
         ]
         title = "Generalized Linear Model Regression Results".center(_WIDTH).rstrip()
+        if fitted.design is not None:
+            formula = f"Formula: {fitted.design.formula.text}"
+            lines = [*textwrap.wrap(formula, _WIDTH), *lines]
         return [title, "=" * _WIDTH, *lines]
 
     def _body(self) -> list[str]:

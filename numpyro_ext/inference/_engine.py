@@ -23,7 +23,8 @@ class AbstractEngine(eqx.Module):
             spec: the model with its data.
             key: random key; the same key gives the same result.
             init: where to start: None for the engine's own way, values by site (one
-                value for all members, or a leading axis of members), or a `Fit`.
+                value for all members, or a leading axis of members), a `Fit`, or what
+                `glm.fit` returned.
         """
 
     def resume(self, fit: Fit, num_samples: int) -> Fit:

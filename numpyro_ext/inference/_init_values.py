@@ -15,7 +15,8 @@ from ._model_spec import ModelSpec
 if TYPE_CHECKING:
     pass
 
-# A `Fit`, values by site, or the parameters of a `from_log_density` spec.
+# A `Fit`, values by site, what `glm.fit` returned, or the parameters of a
+# `from_log_density` spec.
 type InitLike = PyTree | None
 
 
@@ -42,6 +43,8 @@ def given_positions(
 ) -> PyTree[Array]:
     """Returns `n` starting positions from values by site or from a fit.
 
+    A fit is a `Fit`, or any object whose method `site_values` gives values by site.
+
     Raises:
         ValueError: naming the site, if it is unknown, missing, of the wrong shape, or
             if its value lies outside the support.
@@ -52,6 +55,11 @@ def given_positions(
         return init.starts(n)
     if isinstance(spec.model, FunctionModel):
         return _broadcast_params(spec, init, n)
+    site_values = getattr(init, "site_values", None)
+    if site_values is not None:
+        # A fit of another kind, such as `glm.fit`, that knows the names of sites.
+        known = spec.sites.coordinates
+        init = {name: v for name, v in site_values().items() if name in known}
     values = _broadcast_values(owner, spec, init, n)
     _check_support(spec, values)
     return _unconstrain(spec, values)
@@ -63,8 +71,8 @@ def _broadcast_values(
     known = spec.sites.coordinates
     if not isinstance(init, dict):
         raise TypeError(
-            f"`{owner}.run(init=...)` takes a dictionary of values by site or a `Fit`, "
-            f"and got {type(init).__name__}."
+            f"`{owner}.run(init=...)` takes a dictionary of values by site, a "
+            f"`Fit`, or what `glm.fit` returned, and got {type(init).__name__}."
         )
     for name in init:
         if name not in known:

@@ -257,3 +257,44 @@ def test_float32():
         exact = glm.fit(glm.Poisson(), jnp.asarray(X), jnp.asarray(COUNTS))
     np.testing.assert_allclose(fitted.params.beta, exact.params.beta, rtol=2e-5)
     assert glm.infer(fitted).se.dtype == jnp.float32
+
+
+def _ordered(n=200):
+    rng = np.random.default_rng(8)
+    design = rng.normal(size=(n, 2)) + 3.0
+    latent = design @ [0.8, -0.5] + rng.logistic(size=n)
+    return design, np.digitize(latent, [0.0, 1.5])
+
+
+def test_cutpoints_leave_no_room_for_an_intercept():
+    design, y = _ordered()
+    plain = glm.fit(glm.Ordered(3), design, y)
+    constant = np.column_stack([design, np.full(len(y), 4.0)])
+    words = "dependent: `x2`. The cutpoints take the place of an intercept"
+    with pytest.warns(ConvergenceWarning, match=words):
+        fitted = glm.fit(glm.Ordered(3), constant, y)
+    assert fitted.status == Status.RANK_DEFICIENT
+    np.testing.assert_allclose(fitted.params.beta, [*plain.beta, 0.0], atol=1e-10)
+    np.testing.assert_allclose(fitted.params.aux, plain.params.aux, rtol=1e-9)
+    found, known = glm.infer(fitted), glm.infer(plain)
+    np.testing.assert_allclose(found.se[:2], known.se, rtol=1e-8)
+    assert np.isnan(found.se[2])
+    assert np.all(np.isnan(found.aux_se["cutpoints"]))
+    # Columns with a constant sum are an intercept in disguise.
+    share = np.column_stack([design[:, 0], 1.0 - design[:, 0]])
+    with pytest.warns(ConvergenceWarning, match="dependent: `x0`, `x1`"):
+        glm.fit(glm.Ordered(3), share, y)
+    # A penalty decides.
+    ridge = glm.fit(glm.Ordered(3), constant, y, l2=np.array([0.0, 0.0, 1.0]))
+    assert ridge.converged
+    np.testing.assert_allclose(ridge.beta, [*plain.beta, 0.0], atol=1e-8)
+
+
+def test_cutpoints_follow_a_column_far_from_zero():
+    design, y = _ordered()
+    plain = glm.fit(glm.Ordered(3), design, y)
+    fitted = glm.fit(glm.Ordered(3), design + [2000.0, 0.0], y)
+    assert fitted.converged
+    np.testing.assert_allclose(fitted.beta, plain.beta, rtol=1e-7)
+    shifted = plain.params.aux + 2000.0 * plain.beta[0]
+    np.testing.assert_allclose(fitted.params.aux, shifted, rtol=1e-7)
