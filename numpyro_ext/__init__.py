@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ._checks import ConvergenceWarning as ConvergenceWarning
     from ._checks import DivergenceWarning as DivergenceWarning
     from ._checks import InitializationError as InitializationError
+    from .inference import EM as EM
     from .inference import NUTS as NUTS
     from .inference import SMC as SMC
     from .inference import EarlyStopping as EarlyStopping
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from .inference import site_covariance as site_covariance
 
 __all__ = [
+    "EM",
     "NUTS",
     "SMC",
     "ConvergenceWarning",
