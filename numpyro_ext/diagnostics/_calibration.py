@@ -20,6 +20,8 @@ from ._uniformity import band, p_value
 from ._values import Values
 
 LEVEL = 0.05
+# Intervals by which tails are judged.
+FAR_LEVEL = 0.98
 CURVE = np.linspace(0.05, 0.95, 19)
 # Fewer data show nothing but the grossest misfit.
 MIN_DATA = 20
@@ -270,7 +272,21 @@ def _reason_of_numbers(u: Float[np.ndarray, "n d"]) -> str:
     shift = (u.mean() - 0.5) * np.sqrt(12 * n)
     square = np.square(2.0 * u - 1.0)
     spread = (square.mean() - 1 / 3) * np.sqrt(n / (4 / 45))
-    inside = np.mean(np.abs(2.0 * u - 1.0) <= 0.9)
+    depth = np.abs(2.0 * u - 1.0)
+    inside, middle, beyond = (
+        np.mean(depth <= 0.9),
+        np.mean(depth <= 0.5),
+        np.mean(depth > FAR_LEVEL),
+    )
+    expected = 1.0 - FAR_LEVEL
+    excess = (beyond - expected) * np.sqrt(n / (expected * FAR_LEVEL))
+    # More data than there should be both in the middle and far out.
+    if excess > 2.0 and (middle - 0.5) * np.sqrt(4.0 * n) > 2.0:
+        return (
+            "the tails of the predictive law are too light, and its middle too wide: "
+            f"intervals of {100 * FAR_LEVEL:.0f} % leave out {100 * beyond:.1f} % of "
+            f"the data, and those of 50 % hold {100 * middle:.0f} %"
+        )
     if max(abs(shift), abs(spread)) < 2.0:
         return "the shape of the predictive law differs from that of the data"
     if abs(shift) > abs(spread):

@@ -117,6 +117,21 @@ def test_without_laws_the_band_is_the_exact_one():
     np.testing.assert_allclose(site.curve["coverage"], expected)
 
 
+def test_tails_that_are_too_light_are_named():
+    rng = np.random.default_rng(3)
+    tree = arviz_base.from_dict(
+        {
+            "posterior": {"a": np.zeros((1, 1000))},
+            "predictions": {"y": 1.6 * rng.normal(size=(1, 1000, 800))},
+            "predictions_observed_data": {"y": rng.standard_t(2.5, size=800)},
+        },
+        check_conventions=False,
+    )
+    site = only(tree)
+    assert site.status == "fail"
+    assert "tails of the predictive law are too light" in site.verdict
+
+
 @pytest.mark.parametrize("num_draws", [8, 16, 50, 200])
 def test_a_perfect_forecaster_is_covered_for_any_number_of_draws(num_draws):
     rng = np.random.default_rng(num_draws)
