@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .inference import ensemble_loss as ensemble_loss
     from .inference import ensemble_predict as ensemble_predict
     from .inference import ensemble_step as ensemble_step
+    from .inference import methods as methods
     from .inference import modes as modes
     from .inference import site_covariance as site_covariance
 
@@ -69,6 +70,7 @@ __all__ = [
     "ensemble_step",
     "glm",
     "inference",
+    "methods",
     "modes",
     "site_covariance",
     "special",

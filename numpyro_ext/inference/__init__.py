@@ -17,6 +17,7 @@ from ._fit import Fit as Fit
 from ._init_values import InitLike as InitLike
 from ._init_values import starting_positions as starting_positions
 from ._laplace import Laplace as Laplace
+from ._methods import methods as methods
 from ._model_spec import ModelSpec as ModelSpec
 from ._modes import Mode as Mode
 from ._modes import Modes as Modes
