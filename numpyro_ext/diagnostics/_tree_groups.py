@@ -1,5 +1,6 @@
 """The groups of a tree that are computed from a fit, each an array of (chain, draw)."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PyTree
 
+from .._vectors import wide_vectors
 from ..inference import Fit, ModelSpec
 from ..inference._numpyro_model import NumPyroModel
 from ._dims import variable_name
@@ -72,7 +74,7 @@ def log_prob_groups(
         math.prod(site.shape) for site in spec.sites if site.kind == "observed"
     )
     chunk = chunk_size(math.prod(first.shape[:2]), num_data * first.dtype.itemsize)
-    found = _log_probs(spec, positions, likelihood, prior, chunk)
+    found = _program()(spec, positions, likelihood, prior, chunk)
     return to_numpy(found[0]), to_numpy(found[1])
 
 
@@ -126,7 +128,13 @@ def _is_prior(spec: ModelSpec) -> Callable[[str], bool]:
     return judge
 
 
-@eqx.filter_jit
+@functools.cache
+def _program() -> Callable[..., tuple[dict[str, Array], dict[str, Array]]]:
+    # Its overloads leave out the options of `jax.jit` that it passes on.
+    jitted: Any = eqx.filter_jit
+    return jitted(_log_probs, compiler_options=wide_vectors())
+
+
 def _log_probs(
     spec: ModelSpec,
     positions: PyTree[Array],

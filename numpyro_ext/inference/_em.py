@@ -130,7 +130,7 @@ class EM(AbstractEngine):
         completion, is_exact = complete(
             spec,
             self.latent,
-            _first(starts),
+            _member(starts, 0),
             prior_weight=self.prior_weight,
             jacobian=self.jacobian,
         )
@@ -147,7 +147,7 @@ class EM(AbstractEngine):
         ends = jax.device_get(ends)
         best = int(np.argmax(np.where(np.isfinite(ends.value), ends.value, -np.inf)))
         _raise_failures(ends, is_exact)
-        found = curvature(completion, jax.tree.map(lambda z: z[best], theta))
+        found = curvature(completion, _member(theta, best))
         status = self._status(ends, is_exact)
         if isinstance(completion, MixtureCompletion):
             warn_collapsed(completion, _member(theta, best))
@@ -169,7 +169,7 @@ class EM(AbstractEngine):
             state=law_state(found.law, _kept(spec, self.latent)),
             diagnostics={"newton_decrement": found.decrement},
         )
-        _warn(fit, found, self.tol)
+        _warn(fit, found)
         return fit
 
     def _status(self, ends: Climb, is_exact: bool) -> tuple[MemberStatus, ...]:
@@ -198,10 +198,6 @@ def _kept(spec: ModelSpec, latent: tuple[str, ...]) -> Array:
     return jnp.asarray([i for i, (site, _) in enumerate(labels) if site not in latent])
 
 
-def _first(starts: PyTree[Array]) -> PyTree[Array]:
-    return _member(starts, 0)
-
-
 def _member(values: PyTree[Array], index: int) -> PyTree[Array]:
     return jax.tree.map(lambda z: z[index], values)
 
@@ -224,7 +220,7 @@ def _raise_failures(ends: Climb, is_exact: bool) -> None:
         )
 
 
-def _warn(fit: Fit, found: Curvature, tol: float) -> None:
+def _warn(fit: Fit, found: Curvature) -> None:
     unfinished = [s for s in fit.status if s.code is Status.MAX_STEPS]
     if unfinished:
         warnings.warn(
