@@ -65,6 +65,8 @@ ENGINES = {
     "Pathfinder": Pathfinder(num_paths=2, num_samples=20),
     "EnsembleVI": EnsembleVI(num_members=3, num_steps=20, num_samples=10),
 }
+# The others compile for long.
+FAST = ("EnsembleMAP", "Laplace")
 SIZES = {"NUTS": (2, 10), "EnsembleMAP": (3, 1), "EnsembleVI": (3, 10)}
 
 
@@ -93,7 +95,10 @@ def full_tree(engine="Laplace"):
     )
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    "engine",
+    [pytest.param(n, marks=[pytest.mark.slow] * (n not in FAST)) for n in ENGINES],
+)
 def test_every_engine_gives_every_group_in_chains_and_draws(engine):
     fit, tree = fit_of(engine), full_tree(engine)
     groups = {
@@ -273,6 +278,7 @@ def test_the_variance_of_predictions_has_two_parts():
 
 
 @pytest.mark.usefixtures("float32")
+@pytest.mark.slow
 def test_single_precision_stays_single():
     x, y = X.astype(np.float32), Y.astype(np.float32)
     engine = EnsembleMAP(num_members=2, num_steps=5, tolerance=None)

@@ -29,6 +29,7 @@ def test_moments_that_do_not_exist_are_infinite():
     assert np.isinf(law._mixing_moments()[2:]).all()
 
 
+@pytest.mark.slow
 def test_the_entropy_has_the_derivatives_of_its_value():
     def entropy(parameters):
         return distx.GeneralizedInverseGaussian(*parameters).entropy()

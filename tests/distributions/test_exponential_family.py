@@ -40,6 +40,7 @@ def test_the_density_is_that_of_the_family(law, key):
 
 
 @pytest.mark.parametrize("law", POSITIVE.values(), ids=POSITIVE)
+@pytest.mark.slow
 def test_expectations_and_fisher_information_are_quadrature(law):
     theta = [mp.mpf(float(t)) for t in law.natural_params]
 
@@ -88,6 +89,7 @@ def test_expectations_and_fisher_information_are_quadrature(law):
 
 
 @pytest.mark.parametrize("name", ["normal", "joint"])
+@pytest.mark.slow
 def test_expectations_are_the_means_of_draws(name, key):
     law = LAWS[name]
     statistics = law.sufficient_statistics(law.sample(key, (200_000,)))
@@ -128,6 +130,7 @@ def there_and_back(theta):
 @pytest.mark.parametrize(
     ("p_most", "log_omega"), [(5.0, (-1.0, 1.0)), (50.0, (-3.0, 3.0)), (100.0, (-6, 4))]
 )
+@pytest.mark.slow
 def test_a_thousand_gig_members_are_found_again(p_most, log_omega):
     theta = members(p_most, log_omega)
     back, eta, again = there_and_back(theta)
@@ -162,6 +165,7 @@ def test_beyond_the_edges_is_the_gamma_law(sign):
 
 
 @pytest.mark.parametrize("bad", [(0.0, 1.0, 0.9), (3.0, 1.0, 2.0), (jnp.nan, 1.0, 2.0)])
+@pytest.mark.slow
 def test_expectations_of_no_law_are_refused_or_give_nan(bad):
     with pytest.raises(ValueError, match="of no law: they need"):
         GIG.from_expectation(jnp.asarray(bad))

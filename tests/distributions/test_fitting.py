@@ -40,6 +40,7 @@ def test_the_optimum_is_that_of_scipy():
     assert (np.diff(fit.history) > -1e-10).all()
 
 
+@pytest.mark.slow
 def test_the_symmetric_skew_t_is_student():
     x = DATA["t3"]
     fit = SKEW_T.fit(x, symmetric=True)
@@ -259,6 +260,7 @@ def test_compare_tests_what_is_nested():
         distx.compare([NIG.fit(x), NIG.fit(DATA["t3"])])
 
 
+@pytest.mark.slow
 def test_plain_em_gets_there_too_and_never_falls():
     x = DATA["skewed"]
     best = mean(NIG.fit(x))
@@ -300,6 +302,7 @@ def test_positive_laws_have_their_maximum(key):
     assert fit.log_likelihood > simple.log_likelihood
 
 
+@pytest.mark.slow
 def test_a_stream_gets_close_to_the_batch(key):
     law = NIG(1.0, 1.0, 0.3, 2.0, 0.5)
     x = np.asarray(law.sample(key, (60_000,)))
@@ -328,6 +331,7 @@ def test_a_second_fit_compiles_nothing():
 MULTI = distx.MultivariateNormalInverseGaussian
 
 
+@pytest.mark.slow
 def test_many_columns(key):
     tril = np.linalg.cholesky([[2.0, 0.5], [0.5, 1.0]])
     law = MULTI(1.0, 1.0, jnp.array([0.2, 0.0]), jnp.array([0.3, -0.2]), tril)

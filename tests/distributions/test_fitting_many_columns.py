@@ -74,6 +74,7 @@ def em_step(x, law):
     return NIG(law.a, law.b, loc, skew, np.linalg.cholesky(scale))
 
 
+@pytest.mark.slow
 def test_nothing_is_left_for_plain_em():
     fit = NIG.fit(X)
     assert fit.status == FitStatus.CONVERGED

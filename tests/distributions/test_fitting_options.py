@@ -85,6 +85,7 @@ def test_what_cannot_be_asked_for(law, options, words):
         law.fit(X if law is NIG else rows(), **options)
 
 
+@pytest.mark.slow
 def test_a_scale_of_determinant_one_is_the_same_law():
     x = rows()
     one, other = PANEL.fit(x), PANEL.fit(x, identification="det")

@@ -162,7 +162,10 @@ def randomized_quantiles(law, truth, key):
     return upper - atom * jax.random.uniform(place_key, y.shape)
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.slow] * (n == "tweedie")) for n in ALL],
+)
 def test_randomized_quantiles_of_draws_are_uniform(name, key):
     law = ALL[name]
     u = np.asarray(randomized_quantiles(law, law, key)).ravel()

@@ -55,6 +55,7 @@ def test_reparametrized_sites_have_the_joint_density(law, key):
 
 
 @pytest.mark.parametrize("law", MULTIVARIATE.values(), ids=MULTIVARIATE)
+@pytest.mark.slow
 def test_reparametrized_vectors_have_the_joint_density(law, key):
     x = law.sample(key, (3, 4))
 

@@ -90,7 +90,7 @@ def test_laplace_in_closed_form():
     np.testing.assert_allclose(shortfall, risk[1:] + scale, rtol=1e-9)
 
 
-@pytest.mark.parametrize("df", [1.5, 4.0, 30.0])
+@pytest.mark.parametrize("df", [pytest.param(1.5, marks=pytest.mark.slow), 4.0, 30.0])
 def test_student_t_in_closed_form(df):
     law = distx.GeneralizedHyperbolicSkewT(df, 0.5, 2.0)
     t = st.t.ppf(1.0 - LEVELS, df)

@@ -74,6 +74,7 @@ def differences(
 
 
 @pytest.mark.parametrize("name", LAWS)
+@pytest.mark.slow
 def test_slopes_are_differences(name):
     build, places = LAWS[name]
 

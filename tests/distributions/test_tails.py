@@ -95,6 +95,7 @@ MEMBERS = {
 LEVELS = [1e-200, 1e-100, 1e-20, 1e-8, 0.2, 0.4, 0.4999999, 0.5, 0.52, 0.7, 1 - 1e-9]
 
 
+@pytest.mark.slow
 def test_quantiles_invert_the_nearer_tail():
     parameters = np.repeat(np.asarray(list(MEMBERS.values())), len(LEVELS), axis=0)
     p, a, b, t = parameters.T

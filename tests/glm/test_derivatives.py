@@ -43,7 +43,15 @@ CASES = {
 }
 
 # What compiles for longest.
-SLOW = ("nb1", "tweedie", "beta", "bernoulli-loglog", "ig-inverse", "gamma-identity")
+SLOW = (
+    "nb1",
+    "nb2",
+    "tweedie",
+    "beta",
+    "bernoulli-loglog",
+    "ig-inverse",
+    "gamma-identity",
+)
 
 
 @pytest.mark.parametrize(

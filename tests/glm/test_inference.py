@@ -173,7 +173,12 @@ DESIGN, SIMULATED = _simulated()
 
 
 @pytest.mark.parametrize(
-    "name", [name for name, case in SIMULATED.items() if case[3] is not None]
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name in ("nb2", "zip")))
+        for name, case in SIMULATED.items()
+        if case[3] is not None
+    ],
 )
 def test_quantile_residuals_tell_a_wrong_model(name):
     family, y, options, is_true = SIMULATED[name]
@@ -184,6 +189,7 @@ def test_quantile_residuals_tell_a_wrong_model(name):
     assert (p > 0.01) if is_true else (p < 1e-6)
 
 
+@pytest.mark.slow
 def test_quantile_residuals_of_amounts_with_zeros():
     family, y, options, _ = SIMULATED["tweedie"]
     fitted = glm.fit(family, DESIGN, y, **options)

@@ -59,7 +59,15 @@ def fit_and_spec(name):
 
 
 # The Hessian of these compiles for long, and each has a relative that stays.
-SLOW = ("gaussian-weights", "nb1", "inverse-gaussian", "student", "hurdle")
+SLOW = (
+    "beta",
+    "gaussian-weights",
+    "nb1",
+    "nb2",
+    "inverse-gaussian",
+    "student",
+    "hurdle",
+)
 
 
 @pytest.mark.parametrize(
@@ -293,6 +301,7 @@ def test_the_tree_of_a_fit(table):
 SMALL = {"num_samples": 50, "posterior_predictive": False, "log_likelihood": False}
 
 
+@pytest.mark.slow
 def test_a_tree_holds_what_has_no_error():
     gaussian = glm.fit(glm.Gaussian(), X, AMOUNTS).to_datatree(**SMALL)
     assert set(gaussian["posterior"].data_vars) == {"beta"}

@@ -192,6 +192,7 @@ def test_the_covariance_is_that_of_the_curvature():
     )
 
 
+@pytest.mark.slow
 def test_the_jacobian_counts_as_for_other_engines():
     spec = spec_of("mixture")
     fit = EM(num_starts=1, jacobian=True).run(spec, jax.random.key(2))

@@ -52,6 +52,7 @@ def check_evidence(fit, truth):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.slow
 def test_the_evidence_of_a_coin_is_the_closed_form(engine, key):
     fit = ENGINES[engine].run(ModelSpec(coin, FLIPS), key)
     check_evidence(fit, coin_evidence())

@@ -58,7 +58,13 @@ def fit_of(name, kind="draws", num_draws=50):
     return engine.run(spec, jax.random.key(5))
 
 
-@pytest.mark.parametrize("name", sorted(ZOO.keys() - {"improper"}))
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(n, marks=[pytest.mark.slow] * (n in ("circular", "lkj")))
+        for n in sorted(ZOO.keys() - {"improper"})
+    ],
+)
 def test_every_model_gives_a_tree_that_arviz_reads(name):
     fit = fit_of(name)
     tree = fit.to_datatree()

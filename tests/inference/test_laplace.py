@@ -284,6 +284,7 @@ def test_what_the_gauss_newton_matrix_cannot_read_is_refused():
         Laplace("ggn").run(spec, jax.random.key(0))
 
 
+@pytest.mark.slow
 def test_a_network_has_a_positive_law_without_a_square_matrix():
     x = np.linspace(-1.0, 1.0, 30)[:, None]
 

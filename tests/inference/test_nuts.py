@@ -117,6 +117,7 @@ def test_a_chain_does_not_depend_on_how_many_there_are():
     np.testing.assert_array_equal(fit.draws["noise"], expected)
 
 
+@pytest.mark.slow
 def test_devices_give_the_draws_of_threads():
     code = """
         import jax, numpy as np
@@ -364,6 +365,15 @@ class InterruptingBar:
         pass
 
 
+@pytest.fixture
+def interrupts():
+    """Python's own handler, which a job in the background of a shell lacks."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interrupts")
 def test_an_interrupted_run_keeps_what_is_drawn_and_can_go_on(monkeypatch):
     spec, key = small_fit().spec, jax.random.key(0)
     engine = NUTS(num_warmup=100, num_samples=1_000_000, num_chains=3, chunk_size=40)
