@@ -16,8 +16,9 @@ from ..inference import Fit, ModelSpec
 from ..inference._numpyro_model import NumPyroModel
 from ._dims import variable_name
 
-# Bytes of log likelihoods that are worked on at once, beside the result itself.
-CHUNK_BYTES = 8 * 2**20
+# Bytes of log likelihoods that are worked on at once, beside the result itself: they
+# stay in a core's own cache.
+CHUNK_BYTES = 2**18
 MAX_CHUNK = 512
 
 type Group = dict[str, np.ndarray]
