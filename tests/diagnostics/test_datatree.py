@@ -66,7 +66,7 @@ ENGINES = {
     "EnsembleVI": EnsembleVI(num_members=3, num_steps=20, num_samples=10),
 }
 # The others compile for long.
-FAST = ("EnsembleMAP", "Laplace")
+FAST = ("Laplace",)
 SIZES = {"NUTS": (2, 10), "EnsembleMAP": (3, 1), "EnsembleVI": (3, 10)}
 
 

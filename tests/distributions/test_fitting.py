@@ -279,6 +279,7 @@ def test_plain_em_gets_there_too_and_never_falls():
     assert NIG.fit(x).num_iterations <= 0.3 * plain.num_iterations
 
 
+@pytest.mark.slow
 def test_many_data_sets_at_once_have_a_verdict_each():
     x = np.stack([DATA["skewed"], DATA["t3"], st.norm.ppf((np.arange(N) + 0.5) / N)])
     fits = distx.BatchEM().fit_many(NIG, x)

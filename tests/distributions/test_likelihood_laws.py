@@ -216,6 +216,7 @@ def test_positive_draws_of_rare_events_are_ones(base, key):
     assert jnp.mean(x == 1) > 0.98
 
 
+@pytest.mark.slow
 def test_draws_at_extreme_rates_are_numbers_in_the_support(key):
     eta = jnp.asarray([-700.0, 700.0])
     for law in (distx.PoissonLog(eta), distx.NegativeBinomialLog(eta, 1e-8)):

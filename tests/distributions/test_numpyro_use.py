@@ -33,6 +33,7 @@ MULTIVARIATE = {
 
 
 @pytest.mark.parametrize("law", UNIVARIATE.values(), ids=UNIVARIATE)
+@pytest.mark.slow
 def test_reparametrized_sites_have_the_joint_density(law, key):
     # The density of (x, w) is that of the law, and of w given x.
     x = law.sample(key, (4,))

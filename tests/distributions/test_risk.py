@@ -103,12 +103,14 @@ def test_student_t_in_closed_form(df):
     )
 
 
+@pytest.mark.slow
 def test_the_mean_of_a_heavy_tail_is_infinite():
     law = distx.GeneralizedHyperbolicSkewT(1.5, 0.0, 1.0, -0.5)
     assert distx.expected_shortfall(law, 0.9) == jnp.inf
 
 
 @pytest.mark.parametrize("p", [-0.4, -1.0])
+@pytest.mark.slow
 def test_the_lower_mean_is_finite_where_the_mean_is_not(p):
     law = distx.GeneralizedInverseGaussian(p, 0.0, 3.0)
     reference = st.invgamma(-p, scale=1.5)
@@ -183,6 +185,7 @@ def test_a_weighted_sum_follows_the_projection(scale, key):
     assert st.kstest(np.asarray(uniform), "uniform").pvalue > 1e-4
 
 
+@pytest.mark.slow
 def test_a_marginal_integrates_the_rest_out():
     tril, loc, skew = TRIL[:2, :2], LOC[:2], SKEW[:2]
     law = distx.MultivariateNormalInverseGaussian(1.0, 2.0, loc, skew, tril)

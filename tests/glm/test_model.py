@@ -269,6 +269,7 @@ def test_new_rows_have_their_offset_and_trials(key):
     np.testing.assert_array_equal(new["y"][0], np.tile([0, 9], (400, 1)))
 
 
+@pytest.mark.slow
 def test_the_tree_of_a_fit(table):
     fitted = glm.fit("visits ~ z + C(g)", table, glm.NegativeBinomial())
     found = glm.infer(fitted, cov="HC0")

@@ -145,6 +145,7 @@ def test_negative_binomial_with_alpha_estimated(kind):
     np.testing.assert_allclose(glm.check(fitted).aic, theirs.aic, rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_ordered_logit():
     from statsmodels.miscmodels.ordinal_model import OrderedModel
 

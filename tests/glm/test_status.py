@@ -266,6 +266,7 @@ def _ordered(n=200):
     return design, np.digitize(latent, [0.0, 1.5])
 
 
+@pytest.mark.slow
 def test_cutpoints_leave_no_room_for_an_intercept():
     design, y = _ordered()
     plain = glm.fit(glm.Ordered(3), design, y)

@@ -98,8 +98,22 @@ def check(engine: str, fit: Fit, mean, covariance, log_evidence: float) -> None:
         check_evidence(fit, log_evidence)
 
 
-@pytest.mark.parametrize("target", TARGET_NAMES)
-@pytest.mark.parametrize("engine", ENGINES)
+# What compiles for long runs on one target, and on the others with the slow tests.
+LONG = ("SMC", "NestedSampler", "EnsembleVI")
+
+
+@pytest.mark.parametrize(
+    ("engine", "target"),
+    [
+        pytest.param(
+            engine,
+            target,
+            marks=[pytest.mark.slow] * (engine in LONG and target != "regression"),
+        )
+        for engine in ENGINES
+        for target in TARGET_NAMES
+    ],
+)
 def test_an_engine_gives_the_known_posterior(engine, target):
     truth = target_of(target)
     fit = fit_of(engine, target)

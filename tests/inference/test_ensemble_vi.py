@@ -77,6 +77,7 @@ def test_the_density_is_that_of_the_draws(form, key):
     assert np.abs(np.cov(white.T) - np.eye(n)).max() < 8 / np.sqrt(20_000)
 
 
+@pytest.mark.slow
 def test_mean_field_has_the_variances_of_the_precision():
     # Of all independent normal laws, the nearest one has the posterior's mean and the
     # inverse diagonal of its precision: Bishop (2006), section 10.1.2.

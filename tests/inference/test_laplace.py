@@ -246,6 +246,7 @@ def test_masks_and_scales_count_in_the_gauss_newton_matrix():
     )
 
 
+@pytest.mark.slow
 def test_a_categorical_site_has_the_softmax_information():
     y = RNG.integers(0, 3, size=200)
 
@@ -344,6 +345,7 @@ def test_bad_settings_are_refused(settings, message):
         Laplace(**settings)
 
 
+@pytest.mark.slow
 def test_single_precision_stays_single():
     with jax.enable_x64(False):
         spec = ModelSpec(glm(GLMS["poisson"][0]), X.astype("f"), GLMS["poisson"][1])

@@ -228,6 +228,7 @@ def test_progress_shows_and_changes_nothing(key, capsys):
 
 
 @pytest.mark.usefixtures("float32")
+@pytest.mark.slow
 def test_float32_stays_float32(key):
     fit = Pathfinder(**SMALL).run(broken_below(-99.0), key)
     assert fit.draws["mean"].dtype == fit.stats["lp"].dtype == jnp.float32

@@ -87,6 +87,7 @@ def test_value_and_derivatives_agree_with_mpmath(v, z):
         np.testing.assert_allclose(ours, expected, rtol=1e-11, atol=1e-15)
 
 
+@pytest.mark.slow
 def test_automatic_derivatives_are_the_moments_and_finite():
     rows = reference.table()
     v, z = (
