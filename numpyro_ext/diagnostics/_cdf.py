@@ -177,27 +177,23 @@ def _sum_up(law: Distribution, y: Array) -> Float[Array, "..."]:
     return jax.lax.fori_loop(0, highest + 1, add, start)
 
 
+def _failure(law: Any) -> Float[Array, "..."]:
+    """The probability of 0 of one trial, without the loss of 1 - p where it can be."""
+    if isinstance(law, dist.BernoulliLogits | dist.BinomialLogits):
+        return jax.nn.sigmoid(-jnp.asarray(law.logits))
+    return 1.0 - jnp.asarray(law.probs)
+
+
 @_at.register(dist.BernoulliProbs)
 @_at.register(dist.BernoulliLogits)
 def _bernoulli(law: Any, y: Array) -> Float[Array, "..."]:
-    is_logits = isinstance(law, dist.BernoulliLogits)
-    zero = (
-        jax.nn.sigmoid(-jnp.asarray(law.logits))
-        if is_logits
-        else 1.0 - jnp.asarray(law.probs)
-    )
-    return jnp.where(y >= 1, 1.0, jnp.where(y >= 0, zero, 0.0))
+    return jnp.where(y >= 1, 1.0, jnp.where(y >= 0, _failure(law), 0.0))
 
 
 @_at.register(dist.BinomialProbs)
 @_at.register(dist.BinomialLogits)
 def _binomial(law: Any, y: Array) -> Float[Array, "..."]:
-    is_logits = isinstance(law, dist.BinomialLogits)
-    failure = (
-        jax.nn.sigmoid(-jnp.asarray(law.logits))
-        if is_logits
-        else 1.0 - jnp.asarray(law.probs)
-    )
+    failure = _failure(law)
     k, n = jnp.floor(y).astype(failure.dtype), jnp.asarray(law.total_count)
     is_inside = (k >= 0) & (k < n)
     safe = jnp.where(is_inside, k, 0.0)

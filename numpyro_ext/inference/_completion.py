@@ -89,9 +89,14 @@ def _log_det_of(
 
 def is_positive(spec: ModelSpec, name: str) -> bool:
     """Whether the coordinate of a site is the logarithm of its value."""
-    return spec.sites[name].support.startswith("positive")
+    return _is_array_of("positive", spec.sites[name].support)
 
 
 def is_real(spec: ModelSpec, name: str) -> bool:
     """Whether the coordinate of a site is its value."""
-    return spec.sites[name].support.startswith("real")
+    return _is_array_of("real", spec.sites[name].support)
+
+
+def _is_array_of(what: str, support: str) -> bool:
+    """Whether each entry has that support; "positive definite" is another."""
+    return support in (what, f"{what} vector") or support.startswith(f"{what} array")

@@ -12,6 +12,7 @@ import numpyro
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 from numpyro import handlers
+from numpyro.distributions.util import is_identically_one
 from numpyro.infer.reparam import Reparam
 
 from .._checks import OWN_FRAMES, nearest
@@ -88,10 +89,11 @@ def _of_observed(start: Position, settings: dict[str, Any]) -> AbstractCompletio
     model: Any = spec.model
     sites = model.observed_sites(start)
     mixtures = tuple(n for n, site in sites.items() if mixture_of(site["fn"]))
-    scales = tuple(n for n, site in sites.items() if _has_scale(site["fn"]))
+    scales = tuple(n for n, site in sites.items() if _reparam(site["fn"]) is not None)
     if mixtures and not scales:
         return MixtureCompletion(mixtures=mixtures, **settings)
     if scales and not mixtures:
+        _refuse_weights(sites, scales)
         added: dict[str, Any] = settings | {"spec": with_scales(spec, scales)}
         latent = tuple(name + MIXING for name in scales)
         return ScaleCompletion(latent=latent, is_added=True, **added)
@@ -109,6 +111,19 @@ def _of_observed(start: Position, settings: dict[str, Any]) -> AbstractCompletio
         "(`MixtureSameFamily`), Student's t, or the generalized hyperbolic family. "
         "Without latents `EnsembleMAP` finds the same mode."
     )
+
+
+def _refuse_weights(sites: dict[str, dict[str, Any]], names: tuple[str, ...]) -> None:
+    """A power of the joint law of data and scales is not one of the data alone."""
+    for name in names:
+        scale = sites[name]["scale"]
+        if not (scale is None or is_identically_one(scale)):
+            raise ValueError(
+                f"`EM` adds the scales of the site `{name}` to the model, and the "
+                f"site has the weight {np.ravel(scale)[0]:.3g} "
+                "(`handlers.scale`, or a plate with `subsample_size`), with which they "
+                "are no law of its data. Take the weight away, or use `EnsembleMAP`."
+            )
 
 
 def _check_scales(
@@ -164,10 +179,6 @@ class StudentReparam(Reparam):
             tril = law.scale_tril * root[..., None, None]
             given = dist.MultivariateNormal(law.loc, scale_tril=tril)
         return given.expand(expand_shape).to_event(extra), obs
-
-
-def _has_scale(fn: dist.Distribution) -> bool:
-    return _reparam(fn) is not None
 
 
 def _reparam(fn: dist.Distribution) -> Reparam | None:

@@ -26,6 +26,7 @@ from ._constrain import constrain_draws
 from ._em_curvature import Curvature, curvature
 from ._em_loop import BROKEN, CONVERGED, DECREASED, Climb, climb
 from ._engine import AbstractEngine
+from ._ensemble_checks import check_number
 from ._fit import Fit
 from ._init_values import InitLike, starting_positions
 from ._model_spec import ModelSpec
@@ -95,16 +96,10 @@ class EM(AbstractEngine):
         check_positive_int("EM", "num_starts", self.num_starts)
         check_positive_int("EM", "max_iterations", self.max_iterations)
         check_choice("EM", "acceleration", self.acceleration, ("squarem", "none"))
-        if not 0.0 < self.tol < math.inf:
-            raise ValueError(
-                f"`EM(tol={self.tol!r})`: `tol` is what may be left to gain, in nats "
-                "above 0. Write `tol=1e-8`."
-            )
-        if not 0.0 <= self.prior_weight < math.inf:
-            raise ValueError(
-                f"`EM(prior_weight={self.prior_weight!r})`: the weight must be finite "
-                "and not negative. Write `prior_weight=1.0`."
-            )
+        words = "nats above 0, such as 1e-8"
+        check_number("EM", "tol", self.tol, words, math.ulp(0.0))
+        words = "a weight of 0 or more"
+        check_number("EM", "prior_weight", self.prior_weight, words, 0.0)
 
     @timed
     def run(

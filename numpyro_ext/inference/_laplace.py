@@ -31,6 +31,7 @@ from ._curvature import (
     low_rank_spectrum,
 )
 from ._engine import AbstractEngine
+from ._ensemble_checks import check_number
 from ._ensemble_map import EnsembleMAP
 from ._fit import Fit
 from ._flat import unravel_position
@@ -107,11 +108,8 @@ class Laplace(AbstractEngine):
         check_choice("Laplace", "structure", self.structure, STRUCTURES)
         for name in ("num_samples", "rank", "num_starts", "num_steps"):
             check_positive_int("Laplace", name, getattr(self, name))
-        if not 0.0 < self.tolerance < math.inf:
-            raise ValueError(
-                f"`Laplace(tolerance={self.tolerance!r})`: `tolerance` is a Newton "
-                "decrement in nats above 0. Write `tolerance=1e-3`."
-            )
+        words = "a Newton decrement in nats above 0, such as 1e-3"
+        check_number("Laplace", "tolerance", self.tolerance, words, math.ulp(0.0))
 
     @timed
     def run(

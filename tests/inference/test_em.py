@@ -15,7 +15,14 @@ from scipy.optimize import minimize, minimize_scalar
 from scipy.special import logsumexp
 
 from numpyro_ext import distributions as distx
-from numpyro_ext.inference import EM, Laplace, ModelSpec, Status, site_covariance
+from numpyro_ext.inference import (
+    EM,
+    Fit,
+    Laplace,
+    ModelSpec,
+    Status,
+    site_covariance,
+)
 
 RNG = np.random.default_rng(20)
 N, GROUPS = 120, 8
@@ -237,6 +244,56 @@ def test_a_component_that_collapses_is_named():
     engine = EM(num_starts=1, prior_weight=0, max_iterations=40)
     with pytest.warns(distx.DegenerateFitWarning, match=r"Component 0 .*scale"):
         engine.run(ModelSpec(tied, y), jax.random.key(0), init=init)
+
+
+def test_weights_that_its_scales_cannot_have_are_refused():
+    def weighted(x, y):
+        with numpyro.handlers.scale(scale=0.5):
+            student(x, y)
+
+    with pytest.raises(ValueError, match=r"`y`.* weight 0\.5"):
+        EM(num_starts=1).run(ModelSpec(weighted, X, Y), jax.random.key(0))
+
+
+def test_a_matrix_is_no_set_of_scales():
+    def model(y):
+        precision = numpyro.sample("precision", dist.Wishart(4.0, jnp.eye(2)))
+        mean = numpyro.sample("mean", dist.Normal(0.0, 1.0).expand([2]).to_event(1))
+        law = dist.MultivariateNormal(mean, precision_matrix=precision)
+        numpyro.sample("y", law, obs=y)
+
+    with pytest.raises(ValueError, match="positive definite"):
+        EM("precision", num_starts=1).run(
+            ModelSpec(model, RNG.normal(size=(9, 2))), jax.random.key(0)
+        )
+
+
+def test_a_fit_is_like_those_of_other_engines(tmp_path):
+    fit = fit_of("mixture")
+    assert "2 members" in repr(fit.summary())
+    tree = fit.to_datatree()
+    assert tree["posterior"]["loc"].shape == (2, 1, 2)
+    assert tree.attrs["kind"] == "points"
+    fit.save(tmp_path / "fit.npz")
+    again = Fit.load(tmp_path / "fit.npz", fit.spec, fit.engine)
+    np.testing.assert_array_equal(
+        site_covariance(again, "loc"), site_covariance(fit, "loc")
+    )
+
+
+@pytest.fixture
+def mixture_value():
+    """In double precision, so before `float32` in the list of a test."""
+    return float(np.max(np.asarray(fit_of("mixture").stats["lp"])))
+
+
+def test_single_precision_stays_single_and_ends_there_too(mixture_value, float32):
+    model, data, _ = SPECS["mixture"]
+    spec = ModelSpec(model, *(np.asarray(x, np.float32) for x in data))
+    fit = EM(num_starts=1).run(spec, jax.random.key(1))
+    assert fit.stats["lp"].dtype == jnp.float32
+    assert fit.status[0].code is Status.CONVERGED
+    assert float(fit.stats["lp"][0, 0]) == pytest.approx(mixture_value, abs=1e-3)
 
 
 @pytest.mark.parametrize(
