@@ -1,6 +1,5 @@
 """`fit`: maximum likelihood for any family, with a status and exact derivatives."""
 
-import dataclasses
 from functools import partial
 from typing import Any
 
@@ -9,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, ArrayLike, Bool
+from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from .._checks import check_choice
 from ._counts import Binomial
@@ -22,8 +21,8 @@ from ._likelihood import estimate_dispersion
 from ._links import Log
 from ._newton import Newton, solve, solve_joint
 from ._nuisance import pack, unpack
-from ._objective import Point, Problem, weigh
-from ._result import FittedGLM, Params, params_of, point_of
+from ._objective import Point, Problem, Shapes, weigh
+from ._result import FittedGLM, Params, assemble, params_of, point_of
 from ._status import Status
 from ._takes_formula import takes_formula
 
@@ -124,9 +123,7 @@ def fit(
     init = init.params if isinstance(init, FittedGLM) else init
     method = dispersion if isinstance(dispersion, str) else None
     known = None if method else jnp.asarray(dispersion, data.X.dtype)
-    fitted = _fit(family, data, init, settings, known, method=method)
-    if names is not None:
-        fitted = dataclasses.replace(fitted, names=names)
+    fitted = _fit(family, data, init, settings, known, method, names)
     try:
         status = int(fitted.status)
     except jax.errors.ConcretizationTypeError:
@@ -138,8 +135,43 @@ def fit(
     return fitted
 
 
-@partial(jax.jit, static_argnames=("method",))
+class _Found(eqx.Module):
+    """What a fit finds: the fields of `FittedGLM` that are not given."""
+
+    params: Params
+    geometry: Geometry
+    status: Int[Array, ""]
+    num_iters: Int[Array, ""]
+    decrement: Float[Array, ""]
+    objective: Float[Array, ""]
+    objective_delta: Float[Array, ""]
+    shapes: Shapes = eqx.field(static=True)
+
+
 def _fit(
+    family: AbstractFamily,
+    data: Data,
+    init: Params | None,
+    settings: Newton,
+    known: Array | None,
+    method: str | None,
+    names: tuple[str, ...] | None = None,
+) -> FittedGLM:
+    # The data do not go through the compiled function, which would copy them.
+    found = _find(family, data, init, settings, known, method=method)
+    return assemble({
+        **vars(found),
+        "family": family,
+        "data": data,
+        "settings": settings,
+        "dispersion": "known" if method is None else method,
+        "names": names,
+        "design": None,
+    })  # fmt: skip
+
+
+@partial(jax.jit, static_argnames=("method",))
+def _find(
     family: AbstractFamily,
     data: Data,
     init: Params | None,
@@ -147,7 +179,7 @@ def _fit(
     known: Array | None,
     *,
     method: str | None,
-) -> FittedGLM:
+) -> _Found:
     aux = start_aux(family, data)
     shapes = tuple((name, jnp.shape(value)) for name, value in aux.items())
     dtype = data.X.dtype
@@ -171,18 +203,14 @@ def _fit(
     beta = point.beta[0] if family.num_predictors == 1 else point.beta.T
     # A dispersion that no degree of freedom is left for is no answer.
     no_scale = (solution.status == Status.CONVERGED) & jnp.isnan(disp)
-    return FittedGLM(
-        family=family,
+    return _Found(
         params=params_of(family, beta, disp, aux),
-        data=data,
         geometry=solution.geometry,
         status=jnp.where(no_scale, Status.BOUNDARY.value, solution.status),
         num_iters=solution.num_iters,
         decrement=solution.decrement,
         objective=solution.objective,
         objective_delta=solution.objective_delta,
-        settings=settings,
-        dispersion="known" if method is None else method,
         shapes=shapes,
     )
 
@@ -191,7 +219,7 @@ def fit_data(fitted: FittedGLM, data: Data) -> FittedGLM:
     """Fits the same family in the same way to other data."""
     method = None if fitted.dispersion == "known" else fitted.dispersion
     known = jnp.asarray(fitted.params.disp) if method is None else None
-    return _fit(fitted.family, data, None, fitted.settings, known, method=method)
+    return _fit(fitted.family, data, None, fitted.settings, known, method)
 
 
 def start_aux(family: AbstractFamily, data: Data) -> Aux:

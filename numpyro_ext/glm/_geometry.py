@@ -1,9 +1,7 @@
 """What the columns of X span: their scale and rank, and solutions within the span."""
 
-import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -13,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 from ._objective import Problem, weigh
 
 
-class Geometry(eqx.Module):
+class Geometry(NamedTuple):
     """What the columns of X span.
 
     `scale` makes the columns of one size; `null` projects onto the directions, in
@@ -88,7 +86,7 @@ def design_rank(family: Any, data: Any) -> Int[Array, ""]:
     hessian = (data.X.T @ data.X)[None, :, None]
     geometry = span_of(hessian[0, :, 0])
     if family.has_cutpoints:
-        plain = dataclasses.replace(data, freq_weights=None, var_weights=None)
+        plain = data._replace(freq_weights=None, var_weights=None)
         problem = Problem(family, plain, (), scaled=False)
         geometry = beside_cutpoints(problem, geometry, hessian)
     return geometry.rank

@@ -1,6 +1,5 @@
 """What a fit returns."""
 
-import dataclasses
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import equinox as eqx
@@ -92,14 +91,14 @@ class FittedGLM(eqx.Module):
 
     def with_design(self, design: Design) -> "FittedGLM":
         """Returns the fit with the formula that its X came from."""
-        return dataclasses.replace(self, names=design.names, design=design)
+        return assemble({**vars(self), "names": design.names, "design": design})
 
     @property
     def bare(self) -> "FittedGLM":
         """The fit without its names, which would key compiled functions."""
         if self.names is None and self.design is None:
             return self
-        return dataclasses.replace(self, names=None, design=None)
+        return assemble({**vars(self), "names": None, "design": None})
 
     @property
     def aux(self) -> Aux:
@@ -216,6 +215,17 @@ class FittedGLM(eqx.Module):
 
         raise_for_status(self)
         return self
+
+
+def assemble(fields: dict[str, Any]) -> FittedGLM:
+    """Returns a fit of these fields, as Equinox does when it unflattens one.
+
+    The constructor's checks take longer than a small fit.
+    """
+    fitted = object.__new__(FittedGLM)
+    for name, value in fields.items():
+        object.__setattr__(fitted, name, value)
+    return fitted
 
 
 def aux_of(family: AbstractFamily, params: Params) -> Aux:
