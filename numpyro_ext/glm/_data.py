@@ -74,9 +74,7 @@ def features_first(data: Data) -> Float[Array, "..."]:
     """
     n, size = data.y.size, _block_size(data)
     if n <= 2 * size:
-        # Without the barrier the transposition is fused into the products, which then
-        # read the memory crosswise.
-        return lax.optimization_barrier(data.X.T)
+        return data.X.T
     return lax.map(
         lambda i: _cut(data.X, i, size).T, jnp.arange(-(-n // size), dtype=jnp.int32)
     )
@@ -96,15 +94,14 @@ def sum_over_rows(
     """
     n, size = data.y.size, _block_size(data)
     arrays = (data.y, data.offset, data.trials, data.weights, *rows)
+    Xt = features_first(data) if Xt is None else Xt
     if n <= 2 * size:
-        return body(Block(data.X.T if Xt is None else Xt, *arrays[:4]), *rows)
+        return body(Block(Xt, *arrays[:4]), *rows)
 
-    def step(i: Array, Xt: Array | None) -> PyTree[Array]:
+    def step(i: Array, Xt: Array) -> PyTree[Array]:
         y, offset, trials, weights, *others = jax.tree.map(
             lambda x: _cut(x, i, size), arrays
         )
-        if Xt is None:
-            Xt = lax.optimization_barrier(_cut(data.X, i, size).T)
         is_new = jnp.minimum(i * size, n - size) + jnp.arange(size) >= i * size
         weights = is_new.astype(Xt.dtype) if weights is None else weights * is_new
         return body(Block(Xt, y, offset, trials, weights), *others)
