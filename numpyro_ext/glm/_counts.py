@@ -9,7 +9,7 @@ from jaxtyping import Array, ArrayLike
 from numpyro.distributions import Distribution, constraints
 
 from .. import distributions as laws
-from ..special._exponentials import expit, log_expit
+from ..special._exponentials import expit_slope, log_expit
 from ._family import AbstractFamily, Aux, link_field
 from ._links import (
     AbstractLink,
@@ -124,7 +124,7 @@ class Binomial(AbstractFamily):
         self, y: Array, eta: Array, aux: Aux, trials: Array | None
     ) -> Array:
         if isinstance(self.link, Logit):
-            return self._trials(eta, trials) * expit(eta) * expit(-eta)
+            return self._trials(eta, trials) * expit_slope(eta)
         return super().expected_weight(y, eta, aux, trials)
 
     def mean(self, eta: Array, aux: Aux, trials: Array | None) -> Array:
@@ -180,6 +180,11 @@ class Bernoulli(AbstractFamily):
 
     def mean(self, eta: Array, aux: Aux, trials: Array | None) -> Array:
         return self.link.inverse(eta)
+
+    def expected_weight(
+        self, y: Array, eta: Array, aux: Aux, trials: Array | None
+    ) -> Array:
+        return self._binomial.expected_weight(y, eta, aux, None)
 
     def variance(self, eta: Array, aux: Aux, trials: Array | None) -> Array:
         return self._binomial.variance(eta, aux, None)

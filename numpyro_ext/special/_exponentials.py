@@ -37,8 +37,21 @@ def expit(x: Real) -> Real:
 @expit.defjvp
 def _expit_jvp(primals: tuple[Real], tangents: tuple[Real]) -> Pair:
     (x,), (dx,) = primals, tangents
-    value = expit(x)
-    return value, value * expit(-x) * dx
+    return expit(x), expit_slope(x) * dx
+
+
+@jax.custom_jvp
+def expit_slope(x: Real) -> Real:
+    """1 / (e^(x/2) + e^(-x/2))^2."""
+    small = jnp.exp(-jnp.abs(x))
+    return small / jnp.square(1.0 + small)
+
+
+@expit_slope.defjvp
+def _expit_slope_jvp(primals: tuple[Real], tangents: tuple[Real]) -> Pair:
+    (x,), (dx,) = primals, tangents
+    slope = expit_slope(x)
+    return slope, -jnp.tanh(0.5 * x) * slope * dx
 
 
 @jax.custom_jvp
