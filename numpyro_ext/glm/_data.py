@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, PyTree
 # cache, which makes a Gram matrix two to three times as fast as one over all rows.
 _BLOCK = 25_600
 # Rows of X that are turned at once: their lines stay in the first-level cache.
-_TILE = 256
+_TILE = 512
 
 
 class Data(NamedTuple):

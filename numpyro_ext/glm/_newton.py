@@ -71,11 +71,10 @@ class Solution(eqx.Module):
 
     point: Point
     geometry: Geometry
-    status: Int[Array, ""]
-    num_iters: Int[Array, ""]
-    decrement: Float[Array, ""]
-    objective: Float[Array, ""]
-    objective_delta: Float[Array, ""]
+    # The status and the number of evaluations.
+    codes: Int[Array, " 2"]
+    # The objective, its last change, and Newton's decrement.
+    numbers: Float[Array, " 3"]
 
 
 class _Numbers(NamedTuple):
@@ -83,8 +82,8 @@ class _Numbers(NamedTuple):
 
     objective: Array
     delta: Array
-    length: Array
     decrement: Array
+    length: Array
     slope: Array
     noise: Array
     num_iters: Array
@@ -120,7 +119,7 @@ def solve(
     state = _State(
         point=first,
         step=jax.tree.map(jnp.zeros_like, first),
-        packed=_pack(inf, inf, 1.0, inf, 0.0, 0.0, 0.0, ~is_valid, 0.0, dtype=dtype),
+        packed=_pack(inf, inf, inf, 1.0, 0.0, 0.0, 0.0, ~is_valid, 0.0, dtype=dtype),
     )
     step = _stepper(problem, geometry, settings, second)
 
@@ -138,14 +137,12 @@ def solve(
     if geometry.is_shifted is None:
         point = Point(least_norm(geometry, point.beta), point.theta)
     point = jax.tree.map(lambda x: jnp.where(is_valid & has_value, x, jnp.nan), point)
+    status = _status(problem, geometry, end, is_valid, has_value)
     return Solution(
         point=point,
         geometry=geometry,
-        status=_status(problem, geometry, end, is_valid, has_value),
-        num_iters=found.num_iters.astype(jnp.int32),
-        decrement=found.decrement,
-        objective=found.objective,
-        objective_delta=found.delta,
+        codes=jnp.stack([status, found.num_iters.astype(jnp.int32)]),
+        numbers=end.packed[:3],
     )
 
 
@@ -186,8 +183,8 @@ def _stepper(
         accepted = _pack(
             value.objective,
             value.objective - old.objective,
-            1.0,
             decrement,
+            1.0,
             slope,
             noise,
             old.num_iters + 1,
@@ -210,9 +207,9 @@ def _halved(old: _Numbers, is_first: Array, dtype: Any) -> Float[Array, " 9"]:
     shorter = 0.5 * old.length
     is_short = shorter < 1e-10
     return _pack(
-        *old[:2],
+        *old[:3],
         shorter,
-        *old[3:6],
+        *old[4:6],
         old.num_iters + 1,
         jnp.where(is_first, old.num_iters > 0, is_short),
         # Nothing better nearby, and nothing more to gain: rounding.
