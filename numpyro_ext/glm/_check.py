@@ -5,7 +5,8 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import erfc, gammaincc, ndtri
+import numpyro.distributions as dist
+from jax.scipy.special import betainc, erfc, gammaincc, ndtr, ndtri
 from jaxtyping import Array, Float, Key
 
 from .._checks import check_key
@@ -275,13 +276,33 @@ def _quantile_residual(fitted: FittedGLM, key: Key[Array, ""] | None) -> Array:
         spread = {"dispersion": disp}
     law = family.law(fitted.eta, fitted.aux, data.trials, **spread)
     y = family.response(data.y)
-    upper = law.cdf(y)
+    below, above = _tails(law, y)
     if family.is_discrete:
-        lower = jnp.where(data.y > 0, law.cdf(y - 1), 0.0)
-    else:
+        is_zero = data.y <= 0
+        less, more = _tails(law, jnp.where(is_zero, y, y - 1))
+        less, more = jnp.where(is_zero, 0.0, less), jnp.where(is_zero, 1.0, more)
+    elif family.has_atom:
         # An amount that may be exactly zero has a step there.
-        lower = jnp.where(data.y == 0, 0.0, upper) if family.has_atom else upper
-    u = 0.5 if key is None else jax.random.uniform(key, upper.shape, upper.dtype)
-    eps = jnp.finfo(upper.dtype).eps
-    tiny = jnp.finfo(upper.dtype).tiny
-    return ndtri(jnp.clip(lower + u * (upper - lower), tiny, 1.0 - eps))
+        less = jnp.where(data.y == 0, 0.0, below)
+        more = jnp.where(data.y == 0, 1.0, above)
+    else:
+        less, more = below, above
+    u = 0.5 if key is None else jax.random.uniform(key, below.shape, below.dtype)
+    tiny = jnp.finfo(below.dtype).tiny
+    # Each half from its own tail, which keeps its digits there.
+    low = jnp.maximum(less + u * (below - less), tiny)
+    high = jnp.maximum(more + u * (above - more), tiny)
+    return jnp.where(low < 0.5, ndtri(low), -ndtri(high))
+
+
+def _tails(law: Any, y: Array) -> tuple[Array, Array]:
+    """Returns P(Y <= y) and P(Y > y), each with its own digits."""
+    if isinstance(law, dist.Normal | dist.StudentT):
+        z = (y - jnp.asarray(law.loc)) / jnp.asarray(law.scale)
+        if isinstance(law, dist.Normal):
+            return ndtr(z), ndtr(-z)
+        df = jnp.asarray(law.df)
+        tail = 0.5 * betainc(0.5 * df, 0.5, df / (df + jnp.square(z)))
+        return jnp.where(z < 0, tail, 1.0 - tail), jnp.where(z < 0, 1.0 - tail, tail)
+    below = law.cdf(y)
+    return below, jnp.exp(law.log_sf(y)) if hasattr(law, "log_sf") else 1.0 - below

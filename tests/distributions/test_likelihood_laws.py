@@ -1,5 +1,7 @@
 """Distribution functions, moments and draws of the likelihoods."""
 
+import warnings
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -93,6 +95,11 @@ def log_prob(law, x):
     return law.log_prob(x)
 
 
+@jax.jit
+def log_sf(law, x):
+    return law.log_sf(x)
+
+
 @pytest.mark.parametrize("name", DISCRETE)
 def test_distribution_functions_of_counts_are_scipys(name):
     law, reference = DISCRETE[name]
@@ -109,6 +116,46 @@ def test_distribution_functions_and_densities_are_scipys(name):
     np.testing.assert_allclose(log_prob(law, x), reference.logpdf(x), rtol=1e-9)
     below = cdf(law, -np.ones(4))
     np.testing.assert_array_equal(below, 0.0)
+
+
+@pytest.mark.parametrize("name", DISCRETE | CONTINUOUS)
+def test_upper_tails_are_scipys(name):
+    law, reference = (DISCRETE | CONTINUOUS)[name]
+    with warnings.catch_warnings():
+        # Scipy overflows on its way to far quantiles.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        x = reference.isf(np.asarray([0.6, 0.1, 1e-6, 1e-20, 1e-60])[:, None])
+        want = reference.logsf(x)
+    # Not beyond what scipy gives, nor at the end of a bounded support.
+    is_known = np.isfinite(want) & (want > -200.0)
+    assert is_known.sum() >= 2
+    got = np.asarray(log_sf(law, x))
+    np.testing.assert_allclose(got[is_known], want[is_known], rtol=1e-8, atol=1e-10)
+    np.testing.assert_array_equal(log_sf(law, -np.ones(4)), 0.0)
+    assert np.all(np.isnan(log_sf(law, np.full(4, np.nan))))
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_upper_tails_of_counts_are_sums(name):
+    law = ALL[name]
+    p = np.exp(log_prob(law, np.arange(LARGEST.get(name, 400))[:, None]))
+    above = np.cumsum(p[::-1], 0)[::-1][1:31]
+    # What the sum leaves out is less than 1e-12.
+    np.testing.assert_allclose(
+        np.exp(log_sf(law, np.arange(30)[:, None])), above, rtol=1e-8, atol=1e-11
+    )
+
+
+@pytest.mark.parametrize("name", ["tweedie", "zero-inflated-gamma", "hurdle-gamma"])
+@pytest.mark.parametrize("means", [0.0, 0.5, 3.0, 15.0])
+def test_upper_tails_are_integrals_of_the_density(name, means):
+    law = ALL[name]
+    x, weights = np.polynomial.legendre.leggauss(400)
+    low, high = np.sqrt(means * MU), np.sqrt((means + 30.0) * MU)
+    root = low + 0.5 * (high - low) * (x[:, None] + 1.0)
+    mass = weights[:, None] * (high - low) * root * np.exp(log_prob(law, root**2))
+    above = np.exp(log_sf(law, low**2))
+    np.testing.assert_allclose(above, mass.sum(0), rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", COUNTS)

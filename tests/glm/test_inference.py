@@ -197,3 +197,24 @@ def test_quantile_residuals_of_amounts_with_zeros():
     residuals = glm.check(fitted, key=jax.random.key(4)).residuals
     # The true dispersion varies with the mean, though little: a loose bound.
     assert stats.kstest(np.asarray(residuals.quantile), "norm").statistic < 0.05
+
+
+@pytest.mark.parametrize(
+    ("family", "reference"),
+    [
+        (glm.Poisson(), lambda f: stats.poisson(f.mu[0])),
+        (glm.Gaussian(), lambda f: stats.norm(f.mu[0], np.sqrt(f.params.disp))),
+        (glm.StudentT(df=30.0), lambda f: stats.t(30.0, f.mu[0], f.aux["scale"])),
+    ],
+    ids=["Poisson", "Gaussian", "StudentT"],
+)
+def test_quantile_residuals_of_outliers_keep_growing(family, reference):
+    y = np.r_[np.tile([0.0, 1.0, 2.0], 100), 80.0]
+    fitted = glm.fit(family, np.ones((y.size, 1)), y)
+    residual = float(glm.check(fitted).residuals.quantile[-1])
+    law = reference(fitted)
+    above = law.sf(80.0)
+    if family.is_discrete:
+        above = 0.5 * (above + law.sf(79.0))
+    assert residual > 9.0
+    assert residual == pytest.approx(stats.norm.isf(above), rel=1e-8)

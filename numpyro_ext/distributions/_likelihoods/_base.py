@@ -31,6 +31,16 @@ class AbstractLikelihood(AbstractLaw):
         """Log probability of more than 0."""
         return jnp.zeros(self.batch_shape, self._dtype())
 
+    def log_sf(self, value: ArrayLike) -> Array:
+        """Log of P(Y > value), with full relative accuracy in the upper tail."""
+        y = self._floats(value)
+        log_above = jnp.log(self._above(jnp.where(y >= 0, y, 0.0)))
+        return jnp.where(y >= 0, log_above, jnp.where(jnp.isnan(y), jnp.nan, 0.0))
+
+    def _above(self, y: Array) -> Array:
+        """P(Y > y) for y >= 0."""
+        raise NotImplementedError
+
     def sample_positive(
         self, key: Array | None, sample_shape: tuple[int, ...] = ()
     ) -> ArrayLike:

@@ -98,6 +98,9 @@ class BernoulliLink(AbstractLikelihood):
         y = self._floats(value)
         return step_cdf(y, jnp.where(y >= 1, 1.0, jnp.exp(self.log_probs()[1])))
 
+    def _above(self, y: Array) -> Array:
+        return jnp.where(y >= 1, 0.0, jnp.exp(self.log_probs()[0]))
+
     def enumerate_support(self, expand: bool = True) -> Array:
         """0 and 1."""
         values = jnp.arange(2).reshape((-1, *[1] * len(self.batch_shape)))

@@ -142,3 +142,7 @@ class BetaLink(AbstractLikelihood):
         a, b = (self.precision * jnp.exp(x) for x in self.log_probs())
         inside = betainc(a, b, jnp.where(is_inside, y, 0.5))
         return step_cdf(y, jnp.where(y > 1, 1.0, inside))
+
+    def _above(self, y: Array) -> Array:
+        a, b = (self.precision * jnp.exp(x) for x in self.log_probs())
+        return jnp.where(y < 1, betainc(b, a, jnp.where(y < 1, 1.0 - y, 0.5)), 0.0)

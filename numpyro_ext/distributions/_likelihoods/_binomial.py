@@ -173,6 +173,14 @@ class BinomialLink(AbstractLikelihood):
         inside = betainc(misses, k + 1.0, jnp.exp(self.log_probs()[1]))
         return step_cdf(y, jnp.where(is_below, inside, 1.0))
 
+    def _above(self, y: Array) -> Array:
+        n = self.total_count
+        is_below = y < n
+        k = jnp.floor(jnp.where(is_below, y, 0.0))
+        misses = jnp.where(n > 0, n - k, 1.0)
+        above = betainc(k + 1.0, misses, jnp.exp(self.log_probs()[0]))
+        return jnp.where(is_below, above, 0.0)
+
     def log_prob_zero(self) -> Array:
         """N log(1 - p)."""
         return self._whole(self.total_count * self.log_probs()[1])

@@ -4,7 +4,7 @@ import math
 
 import jax.numpy as jnp
 from jax import Array, random
-from jax.scipy.special import gammainc
+from jax.scipy.special import gammainc, gammaincc
 from jax.typing import ArrayLike
 from numpyro.distributions import constraints
 from numpyro.distributions.util import validate_sample
@@ -103,6 +103,11 @@ class GammaLog(AbstractLikelihood):
         safe = jnp.where(y > 0, y, 1.0)
         scaled = jnp.exp(log_gap(safe, self.log_mean)) / self.dispersion
         return step_cdf(y, jnp.where(y > 0, gammainc(1.0 / self.dispersion, scaled), 0))
+
+    def _above(self, y: Array) -> Array:
+        safe = jnp.where(y > 0, y, 1.0)
+        scaled = jnp.exp(log_gap(safe, self.log_mean)) / self.dispersion
+        return jnp.where(y > 0, gammaincc(1.0 / self.dispersion, scaled), 1.0)
 
     def icdf(self, q: ArrayLike) -> Array:
         """The value with P(Y <= value) = q."""

@@ -7,7 +7,12 @@ from numpyro.distributions.util import validate_sample
 from numpyro.util import is_prng_key
 
 from ._base import AbstractLikelihood, step_cdf
-from ._zero_altered import AbstractZeroAltered, log_prob_positive, log_prob_zero
+from ._zero_altered import (
+    AbstractZeroAltered,
+    log_prob_positive,
+    log_prob_zero,
+    log_sf_of,
+)
 
 
 class Hurdle(AbstractZeroAltered):
@@ -95,6 +100,10 @@ class Hurdle(AbstractZeroAltered):
         zero = jnp.exp(log_prob_zero(self.base))
         below = (self.base.cdf(safe) - zero) / jnp.exp(log_prob_positive(self.base))
         return step_cdf(y, gate + rest * jnp.clip(below, 0.0, 1.0))
+
+    def _above(self, y: Array) -> Array:
+        above = log_sf_of(self.base, y) - log_prob_positive(self.base)
+        return jnp.exp(self._gates()[1] + jnp.minimum(above, 0.0))
 
     def log_prob_zero(self) -> Array:
         """Log g."""

@@ -91,6 +91,10 @@ class InverseGaussianLog(AbstractLikelihood):
         """P(Y <= value)."""
         return self.law().cdf(value)
 
+    def log_sf(self, value: ArrayLike) -> Array:
+        """Log of P(Y > value), with full relative accuracy in the upper tail."""
+        return self.law().log_sf(value)
+
     def icdf(self, q: ArrayLike) -> Array:
         """The value with P(Y <= value) = q."""
         return self.law().icdf(q)

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 from jax import Array, random
-from jax.scipy.special import betainc, gammaincc
+from jax.scipy.special import betainc, gammainc, gammaincc
 from jax.typing import ArrayLike
 from numpyro.distributions import constraints
 from numpyro.distributions.util import validate_sample
@@ -57,16 +57,30 @@ class AbstractNegativeBinomial(AbstractLikelihood):
         """P(Y <= value)."""
         y = self._floats(value)
         k = jnp.floor(jnp.maximum(y, 0.0))
-        log_excess = self.log_excess()
-        is_poisson = log_excess < jnp.log(SMALLEST_ALPHA_MEAN)
-        excess = jnp.exp(jnp.where(is_poisson, 0.0, log_excess))
-        size = jnp.exp(jnp.where(is_poisson, 0.0, self.log_mean - log_excess))
+        is_poisson, excess, size = self._beta_prime()
         inside = jnp.where(
             is_poisson,
             gammaincc(k + 1.0, jnp.exp(self.log_mean)),
             betainc(size, k + 1.0, 1.0 / (1.0 + excess)),
         )
         return step_cdf(y, inside)
+
+    def _above(self, y: Array) -> Array:
+        k = jnp.floor(y)
+        is_poisson, excess, size = self._beta_prime()
+        return jnp.where(
+            is_poisson,
+            gammainc(k + 1.0, jnp.exp(self.log_mean)),
+            betainc(k + 1.0, size, excess / (1.0 + excess)),
+        )
+
+    def _beta_prime(self) -> tuple[Array, Array, Array]:
+        """Whether the law is Poisson's, mu / r and r."""
+        log_excess = self.log_excess()
+        is_poisson = log_excess < jnp.log(SMALLEST_ALPHA_MEAN)
+        excess = jnp.exp(jnp.where(is_poisson, 0.0, log_excess))
+        size = jnp.exp(jnp.where(is_poisson, 0.0, self.log_mean - log_excess))
+        return is_poisson, excess, size
 
     def sample(self, key: Array | None, sample_shape: tuple[int, ...] = ()) -> Array:
         """Integers; rates beyond the largest integer give about that integer."""

@@ -181,6 +181,13 @@ class OrderedLink(AbstractLikelihood):
         inside = jnp.exp(self._at_cutpoint(jnp.broadcast_to(k, shape))[1])
         return step_cdf(y, jnp.where(y >= last, 1.0, inside))
 
+    def _above(self, y: Array) -> Array:
+        last = self.cutpoints.shape[-1]
+        shape = jnp.broadcast_shapes(y.shape, self.batch_shape)
+        k = jnp.clip(jnp.nan_to_num(jnp.floor(y)), 0, last - 1).astype(int)
+        above = jnp.exp(self._at_cutpoint(jnp.broadcast_to(k, shape))[2])
+        return jnp.where(y >= last, 0.0, above)
+
     def enumerate_support(self, expand: bool = True) -> Array:
         """0, ..., K - 1."""
         count = self.cutpoints.shape[-1] + 1

@@ -5,7 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.scipy.special import digamma, gammaincc
+from jax.scipy.special import digamma, gammainc, gammaincc
 from jax.typing import ArrayLike
 from numpyro.distributions import constraints
 from numpyro.distributions.util import validate_sample
@@ -116,6 +116,9 @@ class PoissonLog(AbstractLikelihood):
         y = self._floats(value)
         safe = jnp.floor(jnp.maximum(y, 0.0))
         return step_cdf(y, gammaincc(safe + 1.0, jnp.exp(self.log_rate)))
+
+    def _above(self, y: Array) -> Array:
+        return gammainc(jnp.floor(y) + 1.0, jnp.exp(self.log_rate))
 
     def log_prob_zero(self) -> Array:
         """-exp(log_rate)."""

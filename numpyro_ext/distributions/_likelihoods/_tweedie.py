@@ -1,14 +1,16 @@
 """The Tweedie law between Poisson and gamma, by the log of its mean."""
 
+from collections.abc import Callable
+
 import jax.numpy as jnp
 from jax import Array, random
-from jax.scipy.special import gammainc
+from jax.scipy.special import gammainc, gammaincc
 from jax.typing import ArrayLike
 from numpyro.distributions import constraints
 from numpyro.distributions.util import validate_sample
 from numpyro.util import is_prng_key
 
-from ...special._exponentials import bounded_exp
+from ...special._exponentials import bounded_exp, log1mexpexp
 from .._law import promote
 from ._base import AbstractLikelihood, outside, step_cdf
 from ._counts import draw_poisson
@@ -103,20 +105,41 @@ class TweedieLog(AbstractLikelihood):
     def cdf(self, value: ArrayLike) -> Array:
         """P(Y <= value)."""
         y = self._floats(value)
-        log_rate, shape, log_scale = self._jumps()
+        is_positive = y > 0
+        none = jnp.exp(-bounded_exp(self._jumps()[0]))
+        inside = none + self._over_jumps(gammainc, jnp.where(is_positive, y, 1.0), 0.0)
+        return step_cdf(y, jnp.minimum(jnp.where(is_positive, inside, none), 1.0))
+
+    def _above(self, y: Array) -> Array:
         is_positive = y > 0
         safe = jnp.where(is_positive, y, 1.0)
+        # What lies so far up has as many jumps as a law whose mean is there.
+        gap = jnp.maximum(jnp.log(safe) - self.log_mean, 0.0)
+        above = self._over_jumps(gammaincc, safe, (2.0 - self.power) * gap)
+        return jnp.where(is_positive, above, jnp.exp(self.log_prob_positive()))
+
+    def _over_jumps(
+        self, share: Callable[[Array, Array], Array], y: Array, log_more: ArrayLike
+    ) -> Array:
+        """Sums a probability of gamma sums at y over the number of jumps.
+
+        The sum is taken around exp(log_more) times their mean.
+        """
+        log_rate, shape, log_scale = self._jumps()
         rate = bounded_exp(log_rate)
-        whole = jnp.broadcast_shapes(safe.shape, self.batch_shape)
+        centre = rate * jnp.exp(log_more)
+        whole = jnp.broadcast_shapes(y.shape, self.batch_shape)
         count, distance = nodes(
-            *(jnp.broadcast_to(x, whole) for x in (rate, jnp.sqrt(rate)))
+            *(jnp.broadcast_to(x, whole) for x in (centre, jnp.sqrt(centre)))
         )
         weights = jnp.exp(poisson_log_prob(count, log_rate))
-        below = gammainc(count * shape, safe * jnp.exp(-log_scale))
-        inside = jnp.exp(-rate) + jnp.sum(weights * below, axis=0) * distance
-        inside = jnp.minimum(jnp.where(is_positive, inside, jnp.exp(-rate)), 1.0)
-        return step_cdf(y, inside)
+        terms = weights * share(count * shape, y * jnp.exp(-log_scale))
+        return jnp.sum(terms, axis=0) * distance
 
     def log_prob_zero(self) -> Array:
         """-lambda."""
         return self._whole(-bounded_exp(self._jumps()[0]))
+
+    def log_prob_positive(self) -> Array:
+        """log(1 - exp(-lambda))."""
+        return self._whole(log1mexpexp(self._jumps()[0]))

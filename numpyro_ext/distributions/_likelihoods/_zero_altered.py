@@ -31,6 +31,13 @@ def log_prob_positive(base: dist.Distribution) -> Array:
     return jnp.zeros(base.batch_shape)
 
 
+def log_sf_of(base: dist.Distribution, y: Array) -> Array:
+    """The base's own, or by its `cdf`."""
+    if isinstance(base, AbstractLikelihood):
+        return base.log_sf(y)
+    return jnp.log1p(-jnp.asarray(base.cdf(y)))
+
+
 def log_add_exp(a: Array, b: Array) -> Array:
     """log(e^a + e^b) where either may be -inf, without NaN in the derivative."""
     high = jnp.where(a > b, a, b)

@@ -12,6 +12,7 @@ from ._zero_altered import (
     log_add_exp,
     log_prob_positive,
     log_prob_zero,
+    log_sf_of,
 )
 
 
@@ -71,6 +72,9 @@ class ZeroInflated(AbstractZeroAltered):
         gate, rest = (jnp.exp(x) for x in self._gates())
         safe = jnp.where(y >= 0, y, 0.0)
         return step_cdf(y, gate + rest * self.base.cdf(safe))
+
+    def _above(self, y: Array) -> Array:
+        return jnp.exp(self._gates()[1] + log_sf_of(self.base, y))
 
     def log_prob_zero(self) -> Array:
         """log(g + (1 - g) p_base(0))."""
