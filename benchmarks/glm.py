@@ -3,14 +3,19 @@
     python benchmarks/glm.py [--repeats 9] [--small]
 
 CPU time of a fit with its standard errors, in one process on one core: medians of
-interleaved runs, as ratios. `--small` leaves the 100000 rows out. A peer that is not
-installed is left out; `pip install --group peers` installs them all.
+interleaved runs, as ratios. `--small` leaves the 100000 rows out. Then the peak memory
+of a warm run at 100000 rows beyond what was there before it, a process for each library
+(Linux only). A peer that is not installed is left out; `pip install --group peers`
+installs them all.
 """
 
 import argparse
+import gc
 import importlib.util
 import os
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +24,9 @@ SIZES = [(500, 10), (2000, 20), (10_000, 50), (100_000, 50)]
 # The most that ours may take of the peer's time, by the number of rows.
 GLMAX_BARS = {500: 0.67, 2000: 0.67, 10_000: 0.87, 100_000: 0.87}
 STATSMODELS_BAR, GLUM_BAR = 0.28, 1.0
+# Of the size of X, beyond X.
+MEMORY_BAR = 1.5
+PEERS = ("glmax", "statsmodels", "glum")
 FAMILIES = ("Poisson", "Bernoulli", "Gamma")
 # Each measurement takes about so many seconds.
 SECONDS = 0.02
@@ -28,6 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--small", action="store_true")
+    parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     # Before JAX and BLAS start their threads.
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -35,19 +44,24 @@ def main() -> None:
     import jax
 
     jax.config.update("jax_enable_x64", True)
+    if arguments.memory_of:
+        print(peak_beyond_design(arguments.memory_of))
+        return
     print(f"load {os.getloadavg()[0]:.1f}")
     sizes = SIZES[:-1] if arguments.small else SIZES
     for name in FAMILIES:
         for n, p in sizes:
             compare(name, n, p, arguments.repeats)
+    if not arguments.small:
+        compare_memory()
     print(f"load {os.getloadavg()[0]:.1f}")
 
 
 def compare(name: str, n: int, p: int, repeats: int) -> None:
     runs = {"ours": ours(name, *simulated(name, n, p))}
-    for peer, make in (("glmax", glmax), ("statsmodels", statsmodels), ("glum", glum)):
+    for peer in PEERS:
         if importlib.util.find_spec(peer) is not None:
-            runs[peer] = make(name, *simulated(name, n, p))
+            runs[peer] = globals()[peer](name, *simulated(name, n, p))
     times = measure(runs, repeats)
     words = [f"{name} {n} x {p}: ours {1e3 * times['ours']:.2f} ms"]
     bars = {"glmax": GLMAX_BARS[n], "statsmodels": STATSMODELS_BAR}
@@ -61,6 +75,45 @@ def compare(name: str, n: int, p: int, repeats: int) -> None:
             verdict = f" (bar {bars[peer]:g}: {'met' if is_met else 'MISSED'})"
         words.append(f"{ratio:.2f} of {peer}{verdict}")
     print(", ".join(words), flush=True)
+
+
+def compare_memory() -> None:
+    """Prints the peaks of all libraries."""
+    words = []
+    for library in ("ours", *PEERS):
+        if library != "ours" and importlib.util.find_spec(library) is None:
+            continue
+        done = subprocess.run(
+            [sys.executable, __file__, "--memory-of", library],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        words.append(f"{library} {float(done.stdout):.2f} X")
+    is_met = float(words[0].split()[1]) <= MEMORY_BAR
+    verdict = f"(bar {MEMORY_BAR} X: {'met' if is_met else 'MISSED'})"
+    print(f"peak memory beyond X, Poisson {SIZES[-1]}: {', '.join(words)} {verdict}")
+
+
+def peak_beyond_design(library: str) -> float:
+    """Returns what a warm run adds at its peak, in units of X."""
+    n, p = SIZES[-1]
+    run = globals()[library]("Poisson", *simulated("Poisson", n, p))
+    for _ in range(2):
+        run()
+    gc.collect()
+    before = resident("VmRSS")
+    with open("/proc/self/clear_refs", "w") as resets:
+        resets.write("5")
+    run()
+    return (resident("VmHWM") - before) / (8 * n * p)
+
+
+def resident(which: str) -> float:
+    """Returns a line of the process's memory, in bytes."""
+    with open("/proc/self/status") as lines:
+        line = next(line for line in lines if line.startswith(which))
+    return 1024.0 * float(line.split()[1])
 
 
 def simulated(name: str, n: int, p: int) -> tuple[Any, Any]:

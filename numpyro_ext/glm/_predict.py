@@ -69,25 +69,7 @@ def predict(
             interval without a covariance; for a table that lacks a column, has missing
             values, or a level that the fit has not seen.
     """
-    fitted = family if isinstance(family, FittedGLM) else None
-    if fitted is not None:
-        if X is not None:
-            raise TypeError(
-                "`predict(fitted, X)` takes two arguments by position, and got three. "
-                "Write `predict(fitted.family, params, X)` to give other parameters."
-            )
-        X = params
-        family, params = fitted.family, fitted.params
-    if not isinstance(family, AbstractFamily) or X is None:
-        raise TypeError(
-            "`predict` takes a family, its parameters and `X`, or a fit and `X`. Write "
-            "`glm.predict(fitted.family, fitted.params, X)`."
-        )
-    if not isinstance(params, Params):
-        raise TypeError(
-            f"`predict` takes `glm.Params`, and got {type(params).__name__}. Write "
-            "`glm.Params(beta, disp, aux)`."
-        )
+    fitted, family, params, X = _arguments(family, params, X)
     check_choice("predict", "kind", kind, ("mean", "eta", "interval"))
     check_open_interval("predict", "level", level, 0.0, 1.0)
     table = as_table(X) if is_table(X) else None
@@ -110,16 +92,49 @@ def predict(
         shift = log_exposure("predict", family, exposure)
         offset = shift if offset is None else as_float(offset, "offset") + shift
     if kind == "interval":
-        if cov is None and fitted is not None:
-            cov = infer(fitted)
-        if cov is None:
-            raise ValueError(
-                "`predict(kind='interval')` needs the covariance of the coefficients. "
-                "Give a fit, `predict(fitted, X, kind='interval')`, or "
-                "`cov=glm.infer(fitted)`."
-            )
-        cov = cov.cov_beta if isinstance(cov, Inference) else cov
+        cov = _covariance(fitted, cov)
     return _predict(family, params, X, offset, trials, cov, kind=kind, level=level)
+
+
+def _arguments(
+    family: AbstractFamily | FittedGLM, params: Any, X: Any
+) -> tuple[FittedGLM | None, AbstractFamily, Params, Any]:
+    """Returns the fit if one is given, the family, its parameters, and the rows."""
+    fitted = family if isinstance(family, FittedGLM) else None
+    if fitted is not None:
+        if X is not None:
+            raise TypeError(
+                "`predict(fitted, X)` takes two arguments by position, and got three. "
+                "Write `predict(fitted.family, params, X)` to give other parameters."
+            )
+        X = params
+        family, params = fitted.family, fitted.params
+    if not isinstance(family, AbstractFamily) or X is None:
+        raise TypeError(
+            "`predict` takes a family, its parameters and `X`, or a fit and `X`. Write "
+            "`glm.predict(fitted.family, fitted.params, X)`."
+        )
+    if not isinstance(params, Params):
+        raise TypeError(
+            f"`predict` takes `glm.Params`, and got {type(params).__name__}. Write "
+            "`glm.Params(beta, disp, aux)`."
+        )
+    return fitted, family, params, X
+
+
+def _covariance(
+    fitted: FittedGLM | None, cov: Inference | ArrayLike | None
+) -> ArrayLike:
+    """Returns the covariance of the coefficients: the one given, or the fit's."""
+    if cov is None and fitted is not None:
+        cov = infer(fitted)
+    if cov is None:
+        raise ValueError(
+            "`predict(kind='interval')` needs the covariance of the coefficients. "
+            "Give a fit, `predict(fitted, X, kind='interval')`, or "
+            "`cov=glm.infer(fitted)`."
+        )
+    return cov.cov_beta if isinstance(cov, Inference) else cov
 
 
 def _rows_of(table: pd.DataFrame, fitted: FittedGLM | None) -> np.ndarray:
