@@ -15,27 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from ._metric import Metric, host, metric_state
+
 # Hoffman and Gelman (2014), section 3.2.1: shrinkage, stabiliser, and forgetting rate.
 GAMMA, T0, KAPPA = 0.05, 10.0, 0.75
 # Stan's reference manual, "Automatic parameter tuning".
 INITIAL_BUFFER, FIRST_WINDOW, FINAL_BUFFER = 75, 25, 50
 # A covariance of d x d from fewer draws than this times d is noise off its diagonal.
 DENSE_DRAWS_PER_DIMENSION = 2
-
-
-# Host arrays stand in for device arrays before the first call: jit takes both, and
-# making device arrays one by one would cost more than a short run.
-host: Any = np
-
-
-class MetricState(NamedTuple):
-    r"""The inverse mass matrix (an estimate of the covariance), and its factor.
-
-    With the covariance $\Sigma = L L^T$, momenta are $L^{-T} n$, $n \sim N(0, I)$.
-    """
-
-    inverse_mass: Float[Array, " n"] | Float[Array, "n n"]
-    factor: Float[Array, " n"] | Float[Array, "n n"]
 
 
 class StepSizeState(NamedTuple):
@@ -61,7 +48,7 @@ class WarmupState(NamedTuple):
 
     step_size: StepSizeState
     window: WindowState
-    metric: MetricState
+    metric: Metric
 
 
 class Stage(NamedTuple):
@@ -91,25 +78,7 @@ def stages(num_warmup: int, num_steps: int) -> Stage:
     return Stage(step < num_warmup, is_slow, is_end)
 
 
-def host_metric(inverse_mass: Any) -> MetricState:
-    """Factors an inverse mass matrix on the host, diagonal (n,) or dense (n, n)."""
-    if inverse_mass.ndim == 1:
-        return MetricState(inverse_mass, 1.0 / host.sqrt(inverse_mass))
-    factor = host.linalg.inv(host.linalg.cholesky(inverse_mass)).T
-    return MetricState(inverse_mass, factor.astype(inverse_mass.dtype))
-
-
-def metric_state(inverse_mass: Array) -> MetricState:
-    """Factors an inverse mass matrix, diagonal (n,) or dense (n, n)."""
-    if inverse_mass.ndim == 1:
-        return MetricState(inverse_mass, jax.lax.rsqrt(inverse_mass))
-    lower = jnp.linalg.cholesky(inverse_mass)
-    identity = jnp.eye(len(lower), dtype=lower.dtype)
-    inverse = jax.scipy.linalg.solve_triangular(lower, identity, lower=True)
-    return MetricState(inverse_mass, inverse.T)
-
-
-def start_warmup(step_size: Any, metric: MetricState) -> WarmupState:
+def start_warmup(step_size: Any, metric: Metric) -> WarmupState:
     """Returns the state before the first step, on the host."""
     zero, log_step = host.zeros_like(step_size), host.log(step_size)
     # Without warm-up, the averaged step size is the one that was given.

@@ -1,0 +1,82 @@
+"""What a Markov engine is made of: one transition that leaves the density as it is."""
+
+import abc
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from ._metric import Metric
+
+# Change of energy above which a trajectory has left the typical set (Stan's value).
+DIVERGENCE_THRESHOLD = 1000
+
+
+class Point(NamedTuple):
+    """A position with its log density and gradient."""
+
+    position: Float[Array, " n"]
+    log_density: Float[Array, ""]
+    grad: Float[Array, " n"]
+
+
+class Transition(NamedTuple):
+    """Where a transition led, and what it tells.
+
+    Attributes:
+        point: the next point of the chain.
+        energy: the Hamiltonian there, which BFMI reads.
+        acceptance_rate: what the step size is adapted to.
+        diverging: whether the integrator left the typical set.
+        counts: integers by the names of ArviZ, those of `count_names`.
+    """
+
+    point: Point
+    energy: Float[Array, ""]
+    acceptance_rate: Float[Array, ""]
+    diverging: Bool[Array, ""]
+    counts: dict[str, Int[Array, ""]]
+
+
+class AbstractKernel(eqx.Module):
+    """One transition. Its numbers are traced, but for the static ones."""
+
+    count_names: ClassVar[tuple[str, ...]] = ("n_steps",)
+
+    @abc.abstractmethod
+    def __call__(
+        self,
+        key: Key[Array, ""],
+        point: Point,
+        log_density: Callable[[Float[Array, " n"]], Float[Array, ""]],
+        step_size: Float[Array, ""],
+        metric: Metric,
+    ) -> Transition:
+        """Makes a transition.
+
+        Args:
+            key: random key.
+            point: where the chain is.
+            log_density: of flat positions.
+            step_size: of the integrator, in the metric.
+            metric: the estimated covariance of the coordinates.
+        """
+
+
+def random_num_steps(
+    key: Key[Array, ""],
+    trajectory_length: Any,
+    jitter: Any,
+    max_num_steps: Any,
+    step_size: Float[Array, ""],
+) -> Int[Array, ""]:
+    """Draws a number of steps whose length is uniform on (1 -+ jitter) of the mean."""
+    factor = 1.0 + jitter * jax.random.uniform(
+        key, dtype=step_size.dtype, minval=-1.0, maxval=1.0
+    )
+    steps = jnp.ceil(factor * trajectory_length / step_size)
+    # Before the integers: a tiny step size would overflow them.
+    return jnp.clip(steps, 1.0, max_num_steps).astype(jnp.int32)
