@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ._checks import DivergenceWarning as DivergenceWarning
     from ._checks import InitializationError as InitializationError
     from .inference import EM as EM
+    from .inference import HMC as HMC
     from .inference import NUTS as NUTS
     from .inference import SMC as SMC
     from .inference import EarlyStopping as EarlyStopping
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EM",
+    "HMC",
     "NUTS",
     "SMC",
     "ConvergenceWarning",

@@ -14,6 +14,7 @@ from ._ensemble import ensemble_step as ensemble_step
 from ._ensemble_map import EnsembleMAP as EnsembleMAP
 from ._ensemble_vi import EnsembleVI as EnsembleVI
 from ._fit import Fit as Fit
+from ._hmc import HMC as HMC
 from ._init_values import InitLike as InitLike
 from ._init_values import starting_positions as starting_positions
 from ._laplace import Laplace as Laplace

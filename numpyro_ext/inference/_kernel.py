@@ -2,11 +2,9 @@
 
 import abc
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import equinox as eqx
-import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from ._metric import Metric
@@ -64,19 +62,3 @@ class AbstractKernel(eqx.Module):
             step_size: of the integrator, in the metric.
             metric: the estimated covariance of the coordinates.
         """
-
-
-def random_num_steps(
-    key: Key[Array, ""],
-    trajectory_length: Any,
-    jitter: Any,
-    max_num_steps: Any,
-    step_size: Float[Array, ""],
-) -> Int[Array, ""]:
-    """Draws a number of steps whose length is uniform on (1 -+ jitter) of the mean."""
-    factor = 1.0 + jitter * jax.random.uniform(
-        key, dtype=step_size.dtype, minval=-1.0, maxval=1.0
-    )
-    steps = jnp.ceil(factor * trajectory_length / step_size)
-    # Before the integers: a tiny step size would overflow them.
-    return jnp.clip(steps, 1.0, max_num_steps).astype(jnp.int32)

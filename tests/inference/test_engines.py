@@ -13,6 +13,7 @@ from jax.flatten_util import ravel_pytree
 
 import numpyro_ext
 from numpyro_ext.inference import (
+    HMC,
     NUTS,
     SMC,
     EnsembleMAP,
@@ -28,6 +29,11 @@ from .targets import TARGETS
 # Names of engines -> (the engine, the statistical efficiency of its draws).
 ENGINES = {
     "NUTS": (NUTS(num_warmup=300, num_samples=1000, num_chains=2), 0.3),
+    # In the units of the posterior no trajectory is too short.
+    "HMC": (
+        HMC(num_warmup=500, num_samples=1000, num_chains=2, dense_mass=True),
+        0.5,
+    ),
     "SMC": (SMC(), 0.5),
     # The dead points are fewer than the draws that are taken of them.
     "NestedSampler": (NestedSampler(num_samples=2000), 0.4),
