@@ -17,13 +17,15 @@ from jaxtyping import Array, Bool, Float, Int, Integer, Key, PyTree
 
 from ._flat import unravel_position
 from ._kernel import AbstractKernel, Point
-from ._metric import Metric, MetricState, host
+from ._metric import LowRankMetric, Metric, MetricState, host
 from ._model_spec import ModelSpec
 from ._starts import find_start
 from ._warmup import (
+    History,
     StepSizeState,
     WarmupState,
     WindowState,
+    start_history,
     start_warmup,
     update_warmup,
 )
@@ -40,10 +42,18 @@ class ChainState(NamedTuple):
     warmup: WarmupState
     start_is_finite: Bool[Array, ""]
     data_are_valid: Bool[Array, ""]
+    history: History | None = None
 
 
 # What the state of a chain is made of, for those who read it from disk.
-_STATES = (ChainState, WarmupState, StepSizeState, WindowState, MetricState)
+_STATES = (
+    ChainState,
+    WarmupState,
+    StepSizeState,
+    WindowState,
+    MetricState,
+    LowRankMetric,
+)
 
 
 class ChunkInput(NamedTuple):
@@ -54,6 +64,7 @@ class ChunkInput(NamedTuple):
     is_warmup: Bool[Array, " steps"]
     is_slow: Bool[Array, " steps"]
     is_window_end: Bool[Array, " steps"]
+    row: Int[Array, " steps"]
 
 
 class ChunkSettings(NamedTuple):
@@ -101,17 +112,27 @@ def run_chunk(
     def begin() -> ChainState:
         return _begin(spec, key, state, settings, finds_start)
 
-    def one(state: ChainState, step: ChunkInput) -> tuple[ChainState, Draw]:
-        return jax.lax.cond(
+    def one(
+        carry: tuple[ChainState, History | None], step: ChunkInput
+    ) -> tuple[tuple[ChainState, History | None], Draw]:
+        state, history = carry
+        state, drawn = jax.lax.cond(
             step.is_active,
-            lambda: _step(log_density, key, state, step, kernel, target_accept),
+            lambda: _step(
+                log_density, key, state, history, step, kernel, target_accept
+            ),
             lambda: (state, _no_draw(state, kernel)),
         )
+        if history is not None:
+            history = history.record(step.row, state.position, state.grad)
+        return (state, history), drawn
 
+    history, state = state.history, state._replace(history=None)
     state = jax.lax.cond(inputs.step[0] == 0, begin, lambda: state)
-    state, drawn = jax.lax.scan(one, state, inputs)
+    (state, history), drawn = jax.lax.scan(one, (state, history), inputs)
     positions = jax.vmap(unravel)(drawn.position)
     constrain = functools.partial(spec.constrain, deterministic=True)
+    state = state._replace(history=history)
     return state, drawn, positions, jax.vmap(constrain)(positions)
 
 
@@ -147,6 +168,7 @@ def _step(
     log_density: Callable[[Array], Array],
     key: Key[Array, ""],
     state: ChainState,
+    history: History | None,
     step: ChunkInput,
     kernel: AbstractKernel,
     target_accept: Float[Array, ""],
@@ -167,11 +189,14 @@ def _step(
         step.is_warmup,
         lambda: update_warmup(
             state.warmup,
+            history,
             made.point.position,
+            made.point.grad,
             acceptance_rate,
             target_accept=target_accept,
             is_slow=step.is_slow,
             is_window_end=step.is_window_end,
+            row=step.row,
         ),
         lambda: state.warmup,
     )
@@ -198,6 +223,7 @@ def initial_state(
     position: Any,
     step_size: float,
     metric: Metric,
+    num_warmup: int,
 ) -> ChainState:
     """Returns the state that the first chunk begins with, on the host."""
     scalar = position.dtype.type
@@ -208,30 +234,43 @@ def initial_state(
         warmup=start_warmup(scalar(step_size), metric),
         start_is_finite=host.bool_(True),
         data_are_valid=host.bool_(True),
+        history=start_history(metric, num_warmup),
     )
 
 
 def pack_state(states: list[ChainState], step: int) -> dict[str, Any]:
-    """Turns the states of chains into nested dictionaries, which go to disk."""
-    stacked = jax.tree.map(lambda *leaves: jax.device_put(np.stack(leaves)), *states)
+    """Turns the states of chains into nested dictionaries, which go to disk.
+
+    They are past their warm-up, whose history nobody needs any more.
+    """
+    kept = [state._replace(history=None) for state in states]
+    stacked = jax.tree.map(lambda *leaves: jax.device_put(np.stack(leaves)), *kept)
     return {"step": jax.device_put(np.asarray(step)), "chains": _to_dict(stacked)}
 
 
-def unpack_state(packed: dict[str, Any], num_chains: int) -> list[ChainState]:
+def unpack_state(
+    packed: dict[str, Any], num_chains: int, num_warmup: int
+) -> list[ChainState]:
     """Inverts `pack_state`, for as many chains as there are."""
     stacked = _from_dict(jax.tree.map(np.asarray, packed["chains"]))
-    return [jax.tree.map(lambda x, i=i: x[i], stacked) for i in range(num_chains)]
+    history = start_history(stacked.warmup.metric, num_warmup)
+    return [
+        jax.tree.map(lambda x, i=i: x[i], stacked)._replace(history=history)
+        for i in range(num_chains)
+    ]
 
 
 def _to_dict(state: Any) -> Any:
     if not hasattr(state, "_asdict"):
         return state
-    return {name: _to_dict(value) for name, value in state._asdict().items()}
+    items = state._asdict().items()
+    return {name: _to_dict(value) for name, value in items if value is not None}
 
 
 def _from_dict(packed: Any) -> Any:
     """Finds the state that has the names of the dictionary."""
     if not isinstance(packed, dict):
         return packed
-    kind = next(kind for kind in _STATES if set(kind._fields) == set(packed))
-    return kind(**{name: _from_dict(value) for name, value in packed.items()})
+    kind = next(kind for kind in _STATES if set(packed) <= set(kind._fields))
+    values = dict.fromkeys(kind._fields) | packed
+    return kind(**{name: _from_dict(value) for name, value in values.items()})

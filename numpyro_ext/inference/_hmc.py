@@ -71,6 +71,7 @@ class HMC(AbstractMarkov):
             jitter)` times the mean. With 0 a trajectory may be a period of some
             coordinate, which then never moves.
         thinning: keep one draw in so many.
+        mass_rank: the metric is a diagonal and so many directions, as in `NUTS`.
         max_num_steps: a trajectory has at most so many steps.
         step_size: first step size; the one that is used if `num_warmup` is 0.
         inverse_mass_matrix: first metric, (n,) or (n, n), in the order of
@@ -102,6 +103,7 @@ class HMC(AbstractMarkov):
     jitter: float = 0.5
     thinning: int = 1
     _: dataclasses.KW_ONLY
+    mass_rank: int = 0
     max_num_steps: int = 1024
     step_size: float = 1.0
     inverse_mass_matrix: Any = None

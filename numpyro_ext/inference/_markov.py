@@ -32,7 +32,7 @@ from ._flat import num_coordinates
 from ._init_values import InitLike, given_positions
 from ._kernel import AbstractKernel
 from ._markov_report import chain_status, raise_starts, warn_of_chains
-from ._metric import host_metric
+from ._metric import host_low_rank_metric, host_metric
 from ._model_spec import ModelSpec
 from ._replace import replace_fields
 from ._starts import START_STRATEGIES, StartStrategy
@@ -50,6 +50,7 @@ class AbstractMarkov(AbstractEngine):
     num_chains: eqx.AbstractVar[int]
     target_accept: eqx.AbstractVar[float]
     dense_mass: eqx.AbstractVar[bool]
+    mass_rank: eqx.AbstractVar[int]
     thinning: eqx.AbstractVar[int]
     step_size: eqx.AbstractVar[float]
     inverse_mass_matrix: eqx.AbstractVar[Any]
@@ -78,10 +79,16 @@ class AbstractMarkov(AbstractEngine):
             check_positive_int(owner, name, getattr(self, name))
         check_positive_int(owner, "num_candidates", self.num_candidates)
         check_positive_int(owner, "num_warmup", self.num_warmup, minimum=0)
+        check_positive_int(owner, "mass_rank", self.mass_rank, minimum=0)
         check_open_interval(owner, "target_accept", self.target_accept, 0.0, 1.0)
         check_open_interval(owner, "step_size", self.step_size, 0.0, np.inf)
         check_choice(owner, "chain_method", self.chain_method, CHAIN_METHODS)
         check_choice(owner, "init_strategy", self.init_strategy, START_STRATEGIES)
+        if self.dense_mass and self.mass_rank:
+            raise ValueError(
+                f"`{owner}(dense_mass=True, mass_rank={self.mass_rank})`: a dense "
+                "metric has all directions already. Give one of the two."
+            )
         if self.thinning > self.num_samples:
             raise ValueError(
                 f"`{owner}(thinning={self.thinning})` keeps no draw of "
@@ -155,7 +162,7 @@ class AbstractMarkov(AbstractEngine):
             finds_start=False,
             target_accept=self.target_accept,
         )
-        states = unpack_state(fit.state, self.num_chains)
+        states = unpack_state(fit.state, self.num_chains, self.num_warmup)
         done, interrupted = self._run_job(fit.spec, fit.key, states, job)
         new = self._make_fit(fit.spec, fit.key, done, job, interrupted)
 
@@ -194,8 +201,13 @@ class AbstractMarkov(AbstractEngine):
         if init is not None:
             given = given_positions(type(self).__name__, spec, init, self.num_chains)
             positions = np.asarray(jax.vmap(lambda z: ravel_pytree(z)[0])(given))
-        metric = host_metric(self._inverse_mass(num, dtype))
-        return [initial_state(z, self.step_size, metric) for z in positions]
+        inverse_mass = self._inverse_mass(num, dtype)
+        if self.mass_rank:
+            metric = host_low_rank_metric(inverse_mass, self.mass_rank)
+        else:
+            metric = host_metric(inverse_mass)
+        sizes = self.step_size, metric, self.num_warmup
+        return [initial_state(z, *sizes) for z in positions]
 
     def _inverse_mass(self, num: int, dtype: Any) -> np.ndarray:
         if self.inverse_mass_matrix is None:

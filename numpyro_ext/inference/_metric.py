@@ -31,8 +31,32 @@ class MetricState(NamedTuple):
         return _multiply(self.factor, noise)
 
 
+class LowRankMetric(NamedTuple):
+    r"""The inverse mass matrix $D (I + U (\Lambda - I) U^T) D$, never formed.
+
+    Attributes:
+        scale: the diagonal $D$.
+        directions: $U^T$, orthonormal rows.
+        values: $\Lambda$, positive.
+    """
+
+    scale: Float[Array, " n"]
+    directions: Float[Array, "rank n"]
+    values: Float[Array, " rank"]
+
+    def velocity(self, momentum: Float[Array, " n"]) -> Float[Array, " n"]:
+        return self.scale * self._stretch(self.scale * momentum, self.values)
+
+    def momentum(self, noise: Float[Array, " n"]) -> Float[Array, " n"]:
+        return self._stretch(noise, jax.lax.rsqrt(self.values)) / self.scale
+
+    def _stretch(self, vector: Array, values: Array) -> Array:
+        along = self.directions @ vector
+        return vector + ((values - 1.0) * along) @ self.directions
+
+
 # What a kernel is given.
-type Metric = MetricState
+type Metric = MetricState | LowRankMetric
 
 
 def host_metric(inverse_mass: Any) -> MetricState:
@@ -41,6 +65,14 @@ def host_metric(inverse_mass: Any) -> MetricState:
         return MetricState(inverse_mass, 1.0 / host.sqrt(inverse_mass))
     factor = host.linalg.inv(host.linalg.cholesky(inverse_mass)).T
     return MetricState(inverse_mass, factor.astype(inverse_mass.dtype))
+
+
+def host_low_rank_metric(inverse_mass: Any, rank: int) -> LowRankMetric:
+    """Returns a diagonal (n,) as a metric of low rank, on the host."""
+    num, dtype = len(inverse_mass), inverse_mass.dtype
+    rank = min(rank, num)
+    directions, values = host.zeros((rank, num), dtype), host.ones(rank, dtype)
+    return LowRankMetric(host.sqrt(inverse_mass), directions, values)
 
 
 def metric_state(inverse_mass: Array) -> MetricState:

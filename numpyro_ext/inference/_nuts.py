@@ -65,6 +65,9 @@ class NUTS(AbstractMarkov):
         dense_mass: whether the metric has correlations; costs n x n for n coordinates.
         max_tree_depth: a trajectory has at most `2**max_tree_depth` steps.
         thinning: keep one draw in so many.
+        mass_rank: the metric is a diagonal and so many directions, the widest and the
+            narrowest of the draws and gradients of warm-up; for hundreds of
+            coordinates of which a few combinations are strongly correlated.
         step_size: first step size; the one that is used if `num_warmup` is 0.
         inverse_mass_matrix: first metric, (n,) or (n, n), in the order of
             `ravel_pytree` of a position; by default the identity.
@@ -92,6 +95,7 @@ class NUTS(AbstractMarkov):
     max_tree_depth: int = 10
     thinning: int = 1
     _: dataclasses.KW_ONLY
+    mass_rank: int = 0
     step_size: float = 1.0
     inverse_mass_matrix: Any = None
     chain_method: str = "auto"

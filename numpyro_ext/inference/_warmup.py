@@ -4,7 +4,8 @@ The step size follows Hoffman and Gelman (2014), section 3.2, with their constan
 The metric is estimated in windows that double, by Welford's recurrence, and shrunk as
 Stan does: for $n$ draws with covariance $S$,
 $$\hat\Sigma = \frac{n}{n + 5} S + 10^{-3} \frac{5}{n + 5} I.$$
-Its factor is computed when a window ends and at no other step.
+Its factor is computed when a window ends and at no other step. A metric of low rank
+is estimated from the window's draws and gradients at once.
 """
 
 import math
@@ -13,9 +14,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
-from ._metric import Metric, host, metric_state
+from ._low_rank_metric import low_rank_metric
+from ._metric import LowRankMetric, Metric, host, metric_state
 
 # Hoffman and Gelman (2014), section 3.2.1: shrinkage, stabiliser, and forgetting rate.
 GAMMA, T0, KAPPA = 0.05, 10.0, 0.75
@@ -43,11 +45,29 @@ class WindowState(NamedTuple):
     spread: Float[Array, " n"] | Float[Array, "n n"]
 
 
+class History(NamedTuple):
+    """The draws of one window with their gradients, which a low rank metric needs.
+
+    It passes by the branches of a step, which would copy it.
+    """
+
+    draws: Float[Array, "rows n"]
+    grads: Float[Array, "rows n"]
+
+    def record(
+        self,
+        row: Int[Array, ""],
+        position: Float[Array, " n"],
+        grad: Float[Array, " n"],
+    ) -> "History":
+        return History(self.draws.at[row].set(position), self.grads.at[row].set(grad))
+
+
 class WarmupState(NamedTuple):
     """All that warm-up adapts."""
 
     step_size: StepSizeState
-    window: WindowState
+    window: WindowState | None
     metric: Metric
 
 
@@ -57,12 +77,15 @@ class Stage(NamedTuple):
     is_warmup: Bool[np.ndarray, " steps"]
     is_slow: Bool[np.ndarray, " steps"]
     is_window_end: Bool[np.ndarray, " steps"]
+    # In its window; 0 outside of windows, where nothing is read.
+    row: Int[np.ndarray, " steps"]
 
 
 def stages(num_warmup: int, num_steps: int) -> Stage:
     """Returns Stan's schedule: a fast buffer, doubling slow windows, a fast buffer."""
     step = np.arange(num_steps)
     is_slow, is_end = np.zeros(num_steps, bool), np.zeros(num_steps, bool)
+    row = np.zeros(num_steps, np.int32)
     initial, final, size = INITIAL_BUFFER, FINAL_BUFFER, FIRST_WINDOW
     if num_warmup < initial + size + final:
         initial, final = int(0.15 * num_warmup), int(0.1 * num_warmup)
@@ -73,9 +96,10 @@ def stages(num_warmup: int, num_steps: int) -> Stage:
         while start < stop:
             # A window that leaves no room for the next one takes what is left.
             size = size if start + 3 * size <= stop else stop - start
+            row[start : start + size] = np.arange(size)
             start, size = start + size, 2 * size
             is_end[start - 1] = True
-    return Stage(step < num_warmup, is_slow, is_end)
+    return Stage(step < num_warmup, is_slow, is_end, row)
 
 
 def start_warmup(step_size: Any, metric: Metric) -> WarmupState:
@@ -89,32 +113,52 @@ def start_warmup(step_size: Any, metric: Metric) -> WarmupState:
         zero,
         (host.log(10.0) + log_step).astype(log_step.dtype),
     )
+    if isinstance(metric, LowRankMetric):
+        return WarmupState(averaging, None, metric)
     spread = host.zeros_like(metric.inverse_mass)
-    window = WindowState(
-        zero, host.zeros_like(spread[0] if spread.ndim == 2 else spread), spread
-    )
-    return WarmupState(averaging, window, metric)
+    mean = host.zeros_like(spread[0] if spread.ndim == 2 else spread)
+    return WarmupState(averaging, WindowState(zero, mean, spread), metric)
+
+
+def start_history(metric: Metric, num_warmup: int) -> History | None:
+    """Returns an empty history, as long as the longest window, on the host."""
+    if not isinstance(metric, LowRankMetric):
+        return None
+    num_rows = 1 + int(stages(num_warmup, num_warmup).row.max(initial=0))
+    rows = host.zeros((num_rows, metric.scale.shape[-1]), metric.scale.dtype)
+    return History(rows, rows)
 
 
 def update_warmup(
     state: WarmupState,
+    history: History | None,
     position: Float[Array, " n"],
+    grad: Float[Array, " n"],
     acceptance_rate: Float[Array, ""],
     *,
     target_accept: Float[Array, ""],
     is_slow: Bool[Array, ""],
     is_window_end: Bool[Array, ""],
+    row: Int[Array, ""],
 ) -> WarmupState:
-    """Adapts to one step."""
+    """Adapts to one step; the history lacks it still."""
     step_size = _average(state.step_size, target_accept - acceptance_rate)
     window = jax.lax.cond(
         is_slow, lambda: _add(state.window, position), lambda: state.window
     )
 
+    def estimate() -> Metric:
+        if window is not None:
+            return metric_state(_covariance(window))
+        assert history is not None
+        assert isinstance(state.metric, LowRankMetric)
+        rows = history.record(row, position, grad)
+        return low_rank_metric(*rows, row + 1, rank=len(state.metric.values))
+
     def close() -> WarmupState:
         empty = jax.tree.map(jnp.zeros_like, window)
         restarted = _start_averaging(jnp.exp(step_size.log_average))
-        return WarmupState(restarted, empty, metric_state(_covariance(window)))
+        return WarmupState(restarted, empty, estimate())
 
     def go_on() -> WarmupState:
         return WarmupState(step_size, window, state.metric)
@@ -138,7 +182,9 @@ def _average(state: StepSizeState, error: Float[Array, ""]) -> StepSizeState:
     return StepSizeState(log_step, log_average, mean_error, count, state.centre)
 
 
-def _add(state: WindowState, position: Float[Array, " n"]) -> WindowState:
+def _add(state: WindowState | None, position: Float[Array, " n"]) -> WindowState | None:
+    if state is None:
+        return None
     count = state.num_draws + 1.0
     before = position - state.mean
     mean = state.mean + before / count
