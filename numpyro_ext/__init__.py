@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .inference import HMC as HMC
     from .inference import NUTS as NUTS
     from .inference import SMC as SMC
+    from .inference import AdjustedMCLMC as AdjustedMCLMC
     from .inference import EarlyStopping as EarlyStopping
     from .inference import EnsembleMAP as EnsembleMAP
     from .inference import EnsembleState as EnsembleState
@@ -50,6 +51,7 @@ __all__ = [
     "HMC",
     "NUTS",
     "SMC",
+    "AdjustedMCLMC",
     "ConvergenceWarning",
     "DivergenceWarning",
     "EarlyStopping",

@@ -79,7 +79,7 @@ class Draw(NamedTuple):
 
     position: Float[Array, " n"]
     lp: Float[Array, ""]
-    energy: Float[Array, ""]
+    energy: Float[Array, ""] | None
     acceptance_rate: Float[Array, ""]
     step_size: Float[Array, ""]
     diverging: Bool[Array, ""]
@@ -216,7 +216,8 @@ def _step(
 def _no_draw(state: ChainState, kernel: AbstractKernel) -> Draw:
     zero, false = jnp.zeros_like(state.log_density), jnp.zeros((), bool)
     counts = {name: jnp.zeros((), jnp.int32) for name in kernel.count_names}
-    return Draw(state.position, zero, zero, zero, zero, false, counts)
+    energy = zero if kernel.has_energy else None
+    return Draw(state.position, zero, energy, zero, zero, false, counts)
 
 
 def initial_state(

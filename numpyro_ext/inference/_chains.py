@@ -156,7 +156,7 @@ def _join(left: list[Any], kept: int) -> ChainOutput:
         return np.concatenate(leaves)[:kept]
 
     steps, positions, values = jax.tree.map(concatenate, *[one[1:] for one in left])
-    named = steps._asdict()
+    named = {k: v for k, v in steps._asdict().items() if v is not None}
     del named["position"]
     named |= named.pop("counts")
     return ChainOutput(left[-1][0], named, positions, values)

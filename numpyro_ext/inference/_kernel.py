@@ -26,14 +26,14 @@ class Transition(NamedTuple):
 
     Attributes:
         point: the next point of the chain.
-        energy: the Hamiltonian there, which BFMI reads.
+        energy: the Hamiltonian there, which BFMI reads, if there is one.
         acceptance_rate: what the step size is adapted to.
         diverging: whether the integrator left the typical set.
         counts: integers by the names of ArviZ, those of `count_names`.
     """
 
     point: Point
-    energy: Float[Array, ""]
+    energy: Float[Array, ""] | None
     acceptance_rate: Float[Array, ""]
     diverging: Bool[Array, ""]
     counts: dict[str, Int[Array, ""]]
@@ -43,6 +43,7 @@ class AbstractKernel(eqx.Module):
     """One transition. Its numbers are traced, but for the static ones."""
 
     count_names: ClassVar[tuple[str, ...]] = ("n_steps",)
+    has_energy: ClassVar[bool] = True
 
     @abc.abstractmethod
     def __call__(
