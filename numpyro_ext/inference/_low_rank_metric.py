@@ -48,6 +48,7 @@ def low_rank_metric(
     covariance, curvature = (_second_moments(x @ basis) for x in scaled)
     values, vectors = jnp.linalg.eigh(_geometric_mean(covariance, curvature))
     tiny = jnp.finfo(values.dtype).eps * values[-1]
+    # By the logarithm: a narrow direction costs as much as a wide one.
     logs = jnp.log(jnp.maximum(values, tiny))
     order = jnp.argsort(-jnp.abs(logs))[:rank]
     logs = jnp.where(jnp.abs(logs) > jnp.log(NEAR_ONE), logs, 0.0)[order]

@@ -92,7 +92,10 @@ def euclidean_metric(metric: Metric) -> EuclideanMetric:
         return metric.momentum(jax.random.normal(key, position.shape, position.dtype))
 
     def kinetic_energy(momentum: Array, position: Array | None = None) -> Array:
-        return 0.5 * jnp.dot(metric.velocity(momentum), momentum)
+        energy = 0.5 * jnp.dot(metric.velocity(momentum), momentum)
+        # Where the products overflow, a sum of infinities may be -inf, and the most
+        # impossible end of a trajectory would be accepted.
+        return jnp.where(energy >= 0.0, energy, jnp.inf)
 
     def check_turning(
         left: Array,

@@ -16,6 +16,7 @@ from numpyro_ext.inference import (
     HMC,
     NUTS,
     SMC,
+    AdjustedMCLMC,
     EnsembleMAP,
     EnsembleVI,
     Fit,
@@ -29,10 +30,14 @@ from .targets import TARGETS
 # Names of engines -> (the engine, the statistical efficiency of its draws).
 ENGINES = {
     "NUTS": (NUTS(num_warmup=300, num_samples=1000, num_chains=2), 0.3),
-    # In the units of the posterior no trajectory is too short.
-    "HMC": (
-        HMC(num_warmup=500, num_samples=1000, num_chains=2, dense_mass=True),
-        0.5,
+    "NUTS-low_rank": (
+        NUTS(num_warmup=300, num_samples=1000, num_chains=2, mass_rank=2),
+        0.3,
+    ),
+    "HMC": (HMC(num_warmup=300, num_samples=1000, num_chains=2), 0.3),
+    "AdjustedMCLMC": (
+        AdjustedMCLMC(num_warmup=300, num_samples=1000, num_chains=2),
+        0.3,
     ),
     "SMC": (SMC(), 0.5),
     # The dead points are fewer than the draws that are taken of them.
