@@ -83,11 +83,14 @@ class Glide(AbstractKernel):
 
 
 class AdjustedMCLMC(AbstractMarkov):
-    r"""Draws from the posterior by Hamiltonian trajectories of a given length.
+    r"""Draws from the posterior by microcanonical trajectories, with a Metropolis step.
 
-    A trajectory of leapfrog steps from a random momentum ends in a proposal, which is
-    accepted or not. `NUTS` finds the length by itself, at each draw; take this where a
-    good length is known, or where all chains should do the same work. Step size and
+    The dynamics of MCLMC keep the speed and turn its direction $u$, $|u| = 1$, by the
+    gradient $g$ of the log density in whitened coordinates $x$ of $n$ dimensions:
+    $$\dot x = u, \qquad \dot u = (I - u u^T) \frac{g}{n - 1}.$$
+    Each trajectory starts in a random direction, and its end is accepted or not, so that
+    the step size leaves no bias, unlike that of MCLMC without the adjustment. Compared
+    with `HMC` the step may be longer where there are many coordinates. Step size and
     metric are found in warm-up, as in `NUTS`, and the chains run in the same way.
 
     Args:
@@ -96,17 +99,17 @@ class AdjustedMCLMC(AbstractMarkov):
         num_chains: how many chains.
         target_accept: acceptance rate that the step size aims at.
         dense_mass: whether the metric has correlations; costs n x n for n coordinates.
-        trajectory_length: mean time of a trajectory, in units in which the metric's
-            estimate of a posterior standard deviation is 1. A Gaussian has period
-            $2\pi$ there; a quarter of it forgets the start. With a diagonal metric,
-            strong correlations need more.
+        trajectory_length: mean length of a trajectory, divided by $\sqrt n$, in units
+            in which the metric's estimate of a posterior standard deviation is 1. So it
+            compares with the time of a trajectory of `HMC`, whose speed is about
+            $\sqrt n$. With a diagonal metric, strong correlations need more.
         jitter: each trajectory has its own length, uniform on `(1 - jitter, 1 +
-            jitter)` times the mean. With 0 a trajectory may be a period of some
-            coordinate, which then never moves.
+            jitter)` times the mean.
         thinning: keep one draw in so many.
         mass_rank: the metric is a diagonal and so many directions, as in `NUTS`.
         max_num_steps: a trajectory has at most so many steps.
-        step_size: first step size; the one that is used if `num_warmup` is 0.
+        step_size: first step size, in the unit of `trajectory_length`; the one that is
+            used if `num_warmup` is 0.
         inverse_mass_matrix: first metric, (n,) or (n, n), in the order of
             `ravel_pytree` of a position; by default the identity.
         chain_method: `threads`, `devices`, `sequential`, `vectorized` or `auto`, as in
@@ -117,14 +120,16 @@ class AdjustedMCLMC(AbstractMarkov):
         chunk_size: transitions between looks at the host (progress, interruption).
         progress: whether to show a progress bar.
 
-    Its `stats` have `reached_max_num_steps` besides those of all Markov engines.
+    Its `stats` have `reached_max_num_steps` besides those of all Markov engines, and no
+    `energy`, since BFMI is about momenta of random length. A single coordinate gets an
+    idle normal companion, because one dimension has no directions to turn to.
 
     Raises:
         ValueError: naming the setting and its value.
 
-    Source: Duane, Kennedy, Pendleton and Roweth (1987), Phys. Lett. B 195, 216-222;
-        Neal (2011), Handbook of Markov Chain Monte Carlo, chapter 5 (random lengths:
-        section 5.4.2.2).
+    Source: Robnik, De Luca, Silverstein and Seljak (2023), JMLR 24 (311), 1-34; Robnik,
+        Cohn-Gordon and Seljak (2025), arXiv:2503.01707 (the adjustment); Ver Steeg and
+        Galstyan (2021), arXiv:2111.02434 (the integrator).
     """
 
     num_warmup: int = 1000

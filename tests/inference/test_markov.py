@@ -26,6 +26,7 @@ from numpyro_ext.inference._low_rank_metric import low_rank_metric
 from numpyro_ext.inference._metric import LowRankMetric
 
 from .posteriors import POSTERIORS
+from .test_evidence import by_site, reference
 from .zoo import X, Y, linear
 
 SIZES = {"num_warmup": 100, "num_samples": 60, "num_chains": 3, "chunk_size": 40}
@@ -344,3 +345,22 @@ def test_a_real_posterior_has_its_exact_moments(engine, name):
     mean, sd = linear_moments(spec)
     assert np.abs((stats.mean - mean) / stats.mcse_mean).max() < 4.0
     assert np.abs(stats.sd / sd - 1.0).max() < 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [n for n in POSTERIORS if n not in LINEAR])
+@pytest.mark.parametrize("engine", LONG)
+def test_a_real_posterior_has_the_moments_of_long_chains(engine, name):
+    spec, reference_draws = reference(name)
+    fit = LONG[engine].run(spec, jax.random.key(2))
+    assert {s.code for s in fit.status} == {Status.OK}
+    ours, theirs = (
+        sample_stats(
+            np.concatenate([x.reshape(*x.shape[:2], -1) for x in draws.values()], 2),
+            ci_prob=0.9,
+        )
+        for draws in (by_site(spec, fit.draws, name), reference_draws)
+    )
+    error = np.hypot(ours.mcse_mean, theirs.mcse_mean)
+    assert np.abs((ours.mean - theirs.mean) / error).max() < 4.0
+    assert np.abs(ours.sd / theirs.sd - 1.0).max() < 0.05
