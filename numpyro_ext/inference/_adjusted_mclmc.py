@@ -88,10 +88,11 @@ class AdjustedMCLMC(AbstractMarkov):
     The dynamics of MCLMC keep the speed and turn its direction $u$, $|u| = 1$, by the
     gradient $g$ of the log density in whitened coordinates $x$ of $n$ dimensions:
     $$\dot x = u, \qquad \dot u = (I - u u^T) \frac{g}{n - 1}.$$
-    Each trajectory starts in a random direction, and its end is accepted or not, so that
-    the step size leaves no bias, unlike that of MCLMC without the adjustment. Compared
-    with `HMC` the step may be longer where there are many coordinates. Step size and
-    metric are found in warm-up, as in `NUTS`, and the chains run in the same way.
+    Each trajectory starts in a random direction, and its end is accepted or not, so
+    that the step size leaves no bias, unlike that of MCLMC without the adjustment.
+    Compared with `HMC` the step may be longer where there are many coordinates. Step
+    size and metric are found in warm-up, as in `NUTS`, and the chains run in the same
+    way.
 
     Args:
         num_warmup: warm-up transitions of each chain.
