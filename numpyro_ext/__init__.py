@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .inference import NUTS as NUTS
     from .inference import SMC as SMC
     from .inference import AdjustedMCLMC as AdjustedMCLMC
+    from .inference import ChEES as ChEES
     from .inference import EarlyStopping as EarlyStopping
     from .inference import EnsembleMAP as EnsembleMAP
     from .inference import EnsembleState as EnsembleState
@@ -52,6 +53,7 @@ __all__ = [
     "NUTS",
     "SMC",
     "AdjustedMCLMC",
+    "ChEES",
     "ConvergenceWarning",
     "DivergenceWarning",
     "EarlyStopping",

@@ -1,6 +1,7 @@
 """One model, one log density, every engine."""
 
 from ._adjusted_mclmc import AdjustedMCLMC as AdjustedMCLMC
+from ._chees import ChEES as ChEES
 from ._compare import Comparison as Comparison
 from ._compare import compare as compare
 from ._constrain import constrain_draws as constrain_draws

@@ -12,11 +12,10 @@ from jaxtyping import Array, Float, Key
 
 from .._compat import microcanonical_transition
 from ._fit import Fit
-from ._kernel import DIVERGENCE_THRESHOLD, AbstractKernel, Point, Transition
+from ._kernel import DIVERGENCE_THRESHOLD, AbstractKernel, Point, Transition, Tuned
 from ._markov import AbstractMarkov
-from ._metric import Metric
 from ._starts import StartStrategy
-from ._trajectory_length import TrajectoryLength
+from ._trajectory_length import TrajectoryLength, words_on_cuts
 
 
 class Glide(AbstractKernel):
@@ -35,9 +34,9 @@ class Glide(AbstractKernel):
         key: Key[Array, ""],
         point: Point,
         log_density: Callable[[Array], Array],
-        step_size: Array,
-        metric: Metric,
+        tuned: Tuned,
     ) -> Transition:
+        step_size, metric = tuned.step_size, tuned.metric
         length_key, idle_key, key = jax.random.split(key, 3)
         num_steps = self.length.num_steps(length_key, step_size)
         num, dtype = point.position.size, point.position.dtype
@@ -166,4 +165,4 @@ class AdjustedMCLMC(AbstractMarkov):
         return {"reached_max_num_steps": stats["n_steps"] >= self.max_num_steps}
 
     def _own_words(self, fit: Fit) -> list[str]:
-        return self._length().words_on_cuts(fit)
+        return words_on_cuts(fit, self.max_num_steps)

@@ -16,12 +16,13 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, Integer, Key, PyTree
 
 from ._flat import unravel_position
-from ._kernel import AbstractKernel, Point
+from ._kernel import AbstractKernel, Point, Tuned
 from ._metric import LowRankMetric, Metric, MetricState, host
 from ._model_spec import ModelSpec
 from ._starts import find_start
 from ._warmup import (
     History,
+    LengthState,
     StepSizeState,
     WarmupState,
     WindowState,
@@ -51,6 +52,7 @@ _STATES = (
     WarmupState,
     StepSizeState,
     WindowState,
+    LengthState,
     MetricState,
     LowRankMetric,
 )
@@ -176,12 +178,16 @@ def _step(
     sizes = state.warmup.step_size
     log_step = jnp.where(step.is_warmup, sizes.log_step, sizes.log_average)
     step_size = jnp.exp(log_step)
+    lengths = state.warmup.length
+    length = None
+    if lengths is not None:
+        log_length = jnp.where(step.is_warmup, lengths.log_length, lengths.log_average)
+        length = jnp.exp(log_length)
     made = kernel(
         jax.random.fold_in(key, step.step),
         Point(state.position, state.log_density, state.grad),
         log_density,
-        step_size,
-        state.warmup.metric,
+        Tuned(step_size, state.warmup.metric, length),
     )
     # A trajectory that ends in NaN at once has no acceptance rate: it accepts nothing.
     acceptance_rate = jnp.nan_to_num(made.acceptance_rate)
@@ -197,6 +203,8 @@ def _step(
             is_slow=step.is_slow,
             is_window_end=step.is_window_end,
             row=step.row,
+            score=made.score,
+            pools=kernel.pools,
         ),
         lambda: state.warmup,
     )
@@ -225,6 +233,7 @@ def initial_state(
     step_size: float,
     metric: Metric,
     num_warmup: int,
+    length: float | None,
 ) -> ChainState:
     """Returns the state that the first chunk begins with, on the host."""
     scalar = position.dtype.type
@@ -232,7 +241,7 @@ def initial_state(
         position=position,
         log_density=scalar(0.0),
         grad=host.zeros_like(position),
-        warmup=start_warmup(scalar(step_size), metric),
+        warmup=start_warmup(scalar(step_size), metric, length=length),
         start_is_finite=host.bool_(True),
         data_are_valid=host.bool_(True),
         history=start_history(metric, num_warmup),

@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 from ._chain_chunk import ChainState, ChunkInput, ChunkSettings, run_chunk
 from ._kernel import AbstractKernel
 from ._model_spec import ModelSpec
+from ._pool import CHAINS
 from ._threads import num_cores, work_off
 from ._warmup import stages
 
@@ -195,7 +196,8 @@ def _chunks(
         options = (kernel, target, finds_start, static)
         return _chunk(arrays, key, chain, state, inputs, *options)
 
-    return jax.vmap(one)(chains, states)
+    # By this name, chains that adapt together tell each other.
+    return jax.vmap(one, axis_name=CHAINS)(chains, states)
 
 
 @cache

@@ -8,15 +8,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Key
+from jaxtyping import Array, Int, Key
 
 from .._compat import hmc_transition
 from ._fit import Fit
-from ._kernel import DIVERGENCE_THRESHOLD, AbstractKernel, Point, Transition
+from ._kernel import DIVERGENCE_THRESHOLD, AbstractKernel, Point, Transition, Tuned
 from ._markov import AbstractMarkov
-from ._metric import Metric, euclidean_metric
+from ._metric import euclidean_metric
 from ._starts import StartStrategy
-from ._trajectory_length import TrajectoryLength
+from ._trajectory_length import TrajectoryLength, words_on_cuts
 
 
 class Trajectory(AbstractKernel):
@@ -29,24 +29,35 @@ class Trajectory(AbstractKernel):
         key: Key[Array, ""],
         point: Point,
         log_density: Callable[[Array], Array],
-        step_size: Array,
-        metric: Metric,
+        tuned: Tuned,
     ) -> Transition:
         length_key, key = jax.random.split(key)
-        num_steps = self.length.num_steps(length_key, step_size)
-        euclidean = euclidean_metric(metric)
-        hmc, info = hmc_transition(DIVERGENCE_THRESHOLD)(
-            key, point, log_density, step_size, euclidean, num_steps
-        )
-        # BlackJAX tells the energy of the proposal; BFMI is about the chain's.
-        before = euclidean.kinetic_energy(info.momentum) - point.log_density
-        return Transition(
-            Point(*hmc),
-            jnp.where(info.is_accepted, info.energy, before),
-            info.acceptance_rate,
-            info.is_divergent,
-            {"n_steps": num_steps},
-        )
+        num_steps = self.length.num_steps(length_key, tuned.step_size)
+        return follow(key, point, log_density, tuned, num_steps)[0]
+
+
+def follow(
+    key: Key[Array, ""],
+    point: Point,
+    log_density: Callable[[Array], Array],
+    tuned: Tuned,
+    num_steps: Int[Array, ""],
+) -> tuple[Transition, Any]:
+    """Follows a trajectory to its end; returns BlackJAX's information on it too."""
+    euclidean = euclidean_metric(tuned.metric)
+    hmc, info = hmc_transition(DIVERGENCE_THRESHOLD)(
+        key, point, log_density, tuned.step_size, euclidean, num_steps
+    )
+    # BlackJAX tells the energy of the proposal; BFMI is about the chain's.
+    before = euclidean.kinetic_energy(info.momentum) - point.log_density
+    made = Transition(
+        Point(*hmc),
+        jnp.where(info.is_accepted, info.energy, before),
+        info.acceptance_rate,
+        info.is_divergent,
+        {"n_steps": num_steps},
+    )
+    return made, info
 
 
 class HMC(AbstractMarkov):
@@ -127,4 +138,4 @@ class HMC(AbstractMarkov):
         return {"reached_max_num_steps": stats["n_steps"] >= self.max_num_steps}
 
     def _own_words(self, fit: Fit) -> list[str]:
-        return self._length().words_on_cuts(fit)
+        return words_on_cuts(fit, self.max_num_steps)

@@ -30,6 +30,8 @@ class Transition(NamedTuple):
         acceptance_rate: what the step size is adapted to.
         diverging: whether the integrator left the typical set.
         counts: integers by the names of ArviZ, those of `count_names`.
+        score: derivative of what the length of trajectories is to maximise, by its
+            logarithm; the same for all chains.
     """
 
     point: Point
@@ -37,6 +39,21 @@ class Transition(NamedTuple):
     acceptance_rate: Float[Array, ""]
     diverging: Bool[Array, ""]
     counts: dict[str, Int[Array, ""]]
+    score: Float[Array, ""] | None = None
+
+
+class Tuned(NamedTuple):
+    """What warm-up finds.
+
+    Attributes:
+        step_size: of the integrator, in the metric.
+        metric: the estimated covariance of the coordinates.
+        length: mean length of a trajectory, if the kernel finds it.
+    """
+
+    step_size: Float[Array, ""]
+    metric: Metric
+    length: Float[Array, ""] | None = None
 
 
 class AbstractKernel(eqx.Module):
@@ -44,6 +61,9 @@ class AbstractKernel(eqx.Module):
 
     count_names: ClassVar[tuple[str, ...]] = ("n_steps",)
     has_energy: ClassVar[bool] = True
+    # Whether chains adapt together, and find the length of trajectories.
+    pools: ClassVar[bool] = False
+    first_length: ClassVar[float | None] = None
 
     @abc.abstractmethod
     def __call__(
@@ -51,8 +71,7 @@ class AbstractKernel(eqx.Module):
         key: Key[Array, ""],
         point: Point,
         log_density: Callable[[Float[Array, " n"]], Float[Array, ""]],
-        step_size: Float[Array, ""],
-        metric: Metric,
+        tuned: Tuned,
     ) -> Transition:
         """Makes a transition.
 
@@ -60,6 +79,5 @@ class AbstractKernel(eqx.Module):
             key: random key.
             point: where the chain is.
             log_density: of flat positions.
-            step_size: of the integrator, in the metric.
-            metric: the estimated covariance of the coordinates.
+            tuned: step size and metric.
         """

@@ -206,7 +206,7 @@ class AbstractMarkov(AbstractEngine):
             metric = host_low_rank_metric(inverse_mass, self.mass_rank)
         else:
             metric = host_metric(inverse_mass)
-        sizes = self.step_size, metric, self.num_warmup
+        sizes = self.step_size, metric, self.num_warmup, self._kernel().first_length
         return [initial_state(z, *sizes) for z in positions]
 
     def _inverse_mass(self, num: int, dtype: Any) -> np.ndarray:

@@ -30,6 +30,10 @@ class MetricState(NamedTuple):
     def momentum(self, noise: Float[Array, " n"]) -> Float[Array, " n"]:
         return _multiply(self.factor, noise)
 
+    def variances(self) -> Float[Array, " n"]:
+        matrix = self.inverse_mass
+        return matrix if matrix.ndim == 1 else jnp.diagonal(matrix)
+
 
 class LowRankMetric(NamedTuple):
     r"""The inverse mass matrix $D (I + U (\Lambda - I) U^T) D$, never formed.
@@ -49,6 +53,10 @@ class LowRankMetric(NamedTuple):
 
     def momentum(self, noise: Float[Array, " n"]) -> Float[Array, " n"]:
         return self._stretch(noise, jax.lax.rsqrt(self.values)) / self.scale
+
+    def variances(self) -> Float[Array, " n"]:
+        along = (self.values - 1.0) @ jnp.square(self.directions)
+        return jnp.square(self.scale) * (1.0 + along)
 
     def _stretch(self, vector: Array, values: Array) -> Array:
         along = self.directions @ vector

@@ -12,9 +12,9 @@ from jaxtyping import Array, Key
 from .._checks import check_positive_int
 from .._compat import nuts_transition
 from ._fit import Fit
-from ._kernel import DIVERGENCE_THRESHOLD, AbstractKernel, Point, Transition
+from ._kernel import DIVERGENCE_THRESHOLD, AbstractKernel, Point, Transition, Tuned
 from ._markov import AbstractMarkov
-from ._metric import Metric, euclidean_metric
+from ._metric import euclidean_metric
 from ._starts import StartStrategy
 
 NOTICEABLE_SATURATION = 0.01
@@ -32,11 +32,15 @@ class Tree(AbstractKernel):
         key: Key[Array, ""],
         point: Point,
         log_density: Callable[[Array], Array],
-        step_size: Array,
-        metric: Metric,
+        tuned: Tuned,
     ) -> Transition:
         hmc, info = nuts_transition(DIVERGENCE_THRESHOLD)(
-            key, point, log_density, step_size, euclidean_metric(metric), self.max_depth
+            key,
+            point,
+            log_density,
+            tuned.step_size,
+            euclidean_metric(tuned.metric),
+            self.max_depth,
         )
         counts = {
             "n_steps": jnp.asarray(info.num_integration_steps, jnp.int32),

@@ -41,14 +41,14 @@ class TrajectoryLength(NamedTuple):
                 "`trajectory_length`, from 0 to 1."
             )
 
-    def words_on_cuts(self, fit: Fit) -> list[str]:
-        """Returns what to warn of if trajectories were cut."""
-        cut = np.asarray(fit.stats["reached_max_num_steps"]).mean()
-        if cut <= NOTICEABLE_CUTS:
-            return []
-        return [
-            f"{cut:.1%} of trajectories were cut at max_num_steps="
-            f"{self.max_num_steps}, so draws are strongly correlated. Scale or "
-            "decorrelate the parameters, try dense_mass=True, or raise "
-            "`max_num_steps`."
-        ]
+
+def words_on_cuts(fit: Fit, max_num_steps: int) -> list[str]:
+    """Returns what to warn of if trajectories were cut."""
+    cut = np.asarray(fit.stats["reached_max_num_steps"]).mean()
+    if cut <= NOTICEABLE_CUTS:
+        return []
+    return [
+        f"{cut:.1%} of trajectories were cut at max_num_steps={max_num_steps}, so "
+        "draws are strongly correlated. Scale or decorrelate the parameters, try "
+        "dense_mass=True, or raise `max_num_steps`."
+    ]

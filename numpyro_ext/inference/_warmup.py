@@ -18,11 +18,14 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ._low_rank_metric import low_rank_metric
 from ._metric import LowRankMetric, Metric, host, metric_state
+from ._pool import median_of_chains, pool_moments
 
 # Hoffman and Gelman (2014), section 3.2.1: shrinkage, stabiliser, and forgetting rate.
 GAMMA, T0, KAPPA = 0.05, 10.0, 0.75
 # Stan's reference manual, "Automatic parameter tuning".
 INITIAL_BUFFER, FIRST_WINDOW, FINAL_BUFFER = 75, 25, 50
+# Hoffman, Radul and Sountsov (2021), section 3: Adam's rate and decay.
+LENGTH_RATE, LENGTH_DECAY = 0.025, 0.95
 # A covariance of d x d from fewer draws than this times d is noise off its diagonal.
 DENSE_DRAWS_PER_DIMENSION = 2
 
@@ -63,12 +66,22 @@ class History(NamedTuple):
         return History(self.draws.at[row].set(position), self.grads.at[row].set(grad))
 
 
+class LengthState(NamedTuple):
+    """The length of trajectories, its average, and the size of its derivatives."""
+
+    log_length: Float[Array, ""]
+    log_average: Float[Array, ""]
+    square: Float[Array, ""]
+    num_steps: Float[Array, ""]
+
+
 class WarmupState(NamedTuple):
     """All that warm-up adapts."""
 
     step_size: StepSizeState
     window: WindowState | None
     metric: Metric
+    length: LengthState | None = None
 
 
 class Stage(NamedTuple):
@@ -102,8 +115,16 @@ def stages(num_warmup: int, num_steps: int) -> Stage:
     return Stage(step < num_warmup, is_slow, is_end, row)
 
 
-def start_warmup(step_size: Any, metric: Metric) -> WarmupState:
-    """Returns the state before the first step, on the host."""
+def start_warmup(
+    step_size: Any, metric: Metric, *, length: float | None = None
+) -> WarmupState:
+    """Returns the state before the first step, on the host.
+
+    Args:
+        step_size: the first step size.
+        metric: the first metric.
+        length: the first length of trajectories, if it is to be found.
+    """
     zero, log_step = host.zeros_like(step_size), host.log(step_size)
     # Without warm-up, the averaged step size is the one that was given.
     averaging = StepSizeState(
@@ -117,7 +138,12 @@ def start_warmup(step_size: Any, metric: Metric) -> WarmupState:
         return WarmupState(averaging, None, metric)
     spread = host.zeros_like(metric.inverse_mass)
     mean = host.zeros_like(spread[0] if spread.ndim == 2 else spread)
-    return WarmupState(averaging, WindowState(zero, mean, spread), metric)
+    window = WindowState(zero, mean, spread)
+    if length is None:
+        return WarmupState(averaging, window, metric)
+    log_length = host.log(length).astype(log_step.dtype)
+    lengths = LengthState(log_length, log_length, zero, zero)
+    return WarmupState(averaging, window, metric, lengths)
 
 
 def start_history(metric: Metric, num_warmup: int) -> History | None:
@@ -140,8 +166,16 @@ def update_warmup(
     is_slow: Bool[Array, ""],
     is_window_end: Bool[Array, ""],
     row: Int[Array, ""],
+    score: Float[Array, ""] | None = None,
+    pools: bool = False,
 ) -> WarmupState:
-    """Adapts to one step; the history lacks it still."""
+    """Adapts to one step; the history lacks it still.
+
+    With `pools`, all chains adapt to what they tell together.
+    """
+    if pools:
+        acceptance_rate = median_of_chains(acceptance_rate)
+    length = _lengthen(state.length, score)
     step_size = _average(state.step_size, target_accept - acceptance_rate)
     window = jax.lax.cond(
         is_slow, lambda: _add(state.window, position), lambda: state.window
@@ -149,7 +183,8 @@ def update_warmup(
 
     def estimate() -> Metric:
         if window is not None:
-            return metric_state(_covariance(window))
+            pooled = WindowState(*pool_moments(*window)) if pools else window
+            return metric_state(_covariance(pooled))
         assert history is not None
         assert isinstance(state.metric, LowRankMetric)
         rows = history.record(row, position, grad)
@@ -158,10 +193,12 @@ def update_warmup(
     def close() -> WarmupState:
         empty = jax.tree.map(jnp.zeros_like, window)
         restarted = _start_averaging(jnp.exp(step_size.log_average))
-        return WarmupState(restarted, empty, estimate())
+        metric = estimate()
+        rescaled = _rescale(length, state.metric, metric)
+        return WarmupState(restarted, empty, metric, rescaled)
 
     def go_on() -> WarmupState:
-        return WarmupState(step_size, window, state.metric)
+        return WarmupState(step_size, window, state.metric, length)
 
     return jax.lax.cond(is_window_end, close, go_on)
 
@@ -180,6 +217,35 @@ def _average(state: StepSizeState, error: Float[Array, ""]) -> StepSizeState:
     forget = count**-KAPPA
     log_average = forget * log_step + (1.0 - forget) * state.log_average
     return StepSizeState(log_step, log_average, mean_error, count, state.centre)
+
+
+def _lengthen(
+    state: LengthState | None, score: Float[Array, ""] | None
+) -> LengthState | None:
+    """Climbs by Adam without momentum, whose steps do not know the score's unit."""
+    if state is None or score is None:
+        return state
+    score = jnp.where(jnp.isfinite(score), score, 0.0)
+    count = state.num_steps + 1.0
+    square = LENGTH_DECAY * state.square + (1.0 - LENGTH_DECAY) * jnp.square(score)
+    size = jnp.sqrt(square / (1.0 - LENGTH_DECAY**count))
+    change = LENGTH_RATE * score / jnp.where(size > 0.0, size, 1.0)
+    log_length = state.log_length + change
+    forget = count**-KAPPA
+    log_average = forget * log_length + (1.0 - forget) * state.log_average
+    return LengthState(log_length, log_average, square, count)
+
+
+def _rescale(
+    state: LengthState | None, before: Metric, after: Metric
+) -> LengthState | None:
+    """Tells the length in the units of another metric, and averages anew."""
+    if state is None:
+        return None
+    widest = jnp.max(after.variances() / before.variances())
+    log_length = state.log_length - 0.5 * jnp.log(widest)
+    zero = jnp.zeros_like(log_length)
+    return LengthState(log_length, log_length, zero, zero)
 
 
 def _add(state: WindowState | None, position: Float[Array, " n"]) -> WindowState | None:

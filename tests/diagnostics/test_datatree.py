@@ -21,6 +21,7 @@ from numpyro_ext.inference import (
     NUTS,
     SMC,
     AdjustedMCLMC,
+    ChEES,
     EnsembleMAP,
     EnsembleVI,
     Laplace,
@@ -62,6 +63,7 @@ ENGINES = {
     "NUTS": NUTS(num_warmup=50, num_samples=10, num_chains=2, max_tree_depth=3),
     "HMC": HMC(num_warmup=50, num_samples=10, num_chains=2),
     "AdjustedMCLMC": AdjustedMCLMC(num_warmup=50, num_samples=10, num_chains=2),
+    "ChEES": ChEES(num_warmup=50, num_samples=10, num_chains=2),
     "SMC": SMC(num_particles=20, num_populations=2, max_mcmc_steps=2),
     "NestedSampler": NestedSampler(20, num_inner_steps=2, num_samples=20),
     "EnsembleMAP": EnsembleMAP(num_members=3, num_steps=20),
@@ -75,6 +77,7 @@ SIZES = {
     "NUTS": (2, 10),
     "HMC": (2, 10),
     "AdjustedMCLMC": (2, 10),
+    "ChEES": (2, 10),
     "EnsembleMAP": (3, 1),
     "EnsembleVI": (3, 10),
 }

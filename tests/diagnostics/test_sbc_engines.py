@@ -14,6 +14,7 @@ from numpyro_ext.inference import (
     NUTS,
     SMC,
     AdjustedMCLMC,
+    ChEES,
     EnsembleVI,
     Laplace,
     ModelSpec,
@@ -57,6 +58,7 @@ SAMPLERS = {
     "NUTS": NUTS(num_warmup=300, num_samples=300, num_chains=2),
     "HMC": HMC(num_warmup=300, num_samples=300, num_chains=2),
     "AdjustedMCLMC": AdjustedMCLMC(num_warmup=300, num_samples=300, num_chains=2),
+    "ChEES": ChEES(num_warmup=200, num_samples=50, num_chains=16),
     "SMC": SMC(num_particles=200, num_populations=1),
     "NestedSampler": NestedSampler(100, num_samples=200),
 }

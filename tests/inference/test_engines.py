@@ -17,6 +17,7 @@ from numpyro_ext.inference import (
     NUTS,
     SMC,
     AdjustedMCLMC,
+    ChEES,
     EnsembleMAP,
     EnsembleVI,
     Fit,
@@ -39,6 +40,7 @@ ENGINES = {
         AdjustedMCLMC(num_warmup=300, num_samples=1000, num_chains=2),
         0.3,
     ),
+    "ChEES": (ChEES(num_warmup=300, num_samples=200, num_chains=16), 0.3),
     "SMC": (SMC(), 0.5),
     # The dead points are fewer than the draws that are taken of them.
     "NestedSampler": (NestedSampler(num_samples=2000), 0.4),

@@ -10,13 +10,14 @@ import numpyro
 import numpyro.distributions as dist
 import pytest
 from scipy.special import logsumexp
-from scipy.stats import halfcauchy, halfnorm
+from scipy.stats import halfcauchy, halfnorm, truncnorm
 
 from numpyro_ext.diagnostics._sample_stats import sample_stats
 from numpyro_ext.inference import (
     HMC,
     NUTS,
     AdjustedMCLMC,
+    ChEES,
     Fit,
     ModelSpec,
     Status,
@@ -34,11 +35,15 @@ ENGINES = {
     "HMC": functools.partial(HMC, **SIZES),
     "AdjustedMCLMC": functools.partial(AdjustedMCLMC, **SIZES),
     "NUTS-low_rank": functools.partial(NUTS, mass_rank=2, **SIZES),
+    "ChEES": functools.partial(ChEES, **SIZES),
 }
+# Their chains do not know of each other, and run in any way.
+APART = [name for name in ENGINES if name != "ChEES"]
 STATS = {"lp", "diverging", "acceptance_rate", "n_steps", "step_size"}
 OWN_STATS = {
     "HMC": {"energy", "reached_max_num_steps"},
     "AdjustedMCLMC": {"reached_max_num_steps"},
+    "ChEES": {"energy", "reached_max_num_steps"},
     "NUTS-low_rank": {
         "energy",
         "tree_depth",
@@ -65,8 +70,8 @@ def assert_same_draws(one, other):
 @pytest.mark.parametrize("name", ENGINES)
 def test_the_road_changes_no_draw(name, tmp_path):
     spec, key, whole = small_fit(name).spec, jax.random.key(0), small_fit(name)
-    engine = ENGINES[name](chunk_size=7, chain_method="sequential")
-    assert_same_draws(engine.run(spec, key), whole)
+    way = {"chain_method": "sequential"} if name in APART else {}
+    assert_same_draws(ENGINES[name](chunk_size=7, **way).run(spec, key), whole)
     engine = ENGINES[name](num_samples=20)
     part = engine.run(spec, key)
     part.save(tmp_path / "part.npz")
@@ -75,7 +80,7 @@ def test_the_road_changes_no_draw(name, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("name", APART)
 def test_vectorized_chains_sample_the_same_law(name):
     engine = ENGINES[name](num_samples=2000, chain_method="vectorized")
     fit = engine.run(small_fit(name).spec, jax.random.key(1))
@@ -101,16 +106,17 @@ def test_statistics_have_arviz_names_and_tell_the_truth(name):
         assert (fit.stats["energy"] > -fit.stats["lp"]).all()
 
 
-@pytest.mark.filterwarnings("ignore:.*(diverged|max_tree_depth|max_num_steps)")
-@pytest.mark.parametrize("name", ENGINES)
-def test_one_bad_chain_leaves_the_others_alone(name):
-    def spike():
-        a = numpyro.sample("a", dist.ImproperUniform(dist.constraints.real, (), ()))
-        # To the left there is no density; one chain starts where all is NaN.
-        needle = jnp.where(a == 60.0, 0.0, jnp.nan)
-        law = jnp.where(a > 30.0, needle, -0.5 * a**2)
-        numpyro.factor("law", jnp.where(a < -1.0, jnp.nan, law))
+def spike():
+    a = numpyro.sample("a", dist.ImproperUniform(dist.constraints.real, (), ()))
+    # To the left there is no density; a chain may start where all else is NaN.
+    needle = jnp.where(a == 60.0, 0.0, jnp.nan)
+    law = jnp.where(a > 30.0, needle, -0.5 * a**2)
+    numpyro.factor("law", jnp.where(a < -1.0, jnp.nan, law))
 
+
+@pytest.mark.filterwarnings("ignore:.*(diverged|max_tree_depth|max_num_steps)")
+@pytest.mark.parametrize("name", APART)
+def test_one_bad_chain_leaves_the_others_alone(name):
     spec, key = ModelSpec(spike, observed=()), jax.random.key(0)
     init = np.array([0.1, 0.2, 60.0])
     good = ENGINES[name](num_chains=2).run(spec, key, init={"a": init[:2]})
@@ -119,6 +125,47 @@ def test_one_bad_chain_leaves_the_others_alone(name):
     assert [s.code for s in fit.status] == [Status.OK, Status.OK, Status.STUCK]
     assert (good.draws["a"] >= -1.0).all()
     assert np.isfinite(good.stats["lp"]).all()
+
+
+@pytest.mark.filterwarnings("ignore:.*diverged")
+def test_chains_that_adapt_together_learn_nothing_from_a_bad_one():
+    spec = ModelSpec(spike, observed=())
+    init = np.linspace(-0.5, 0.5, 8)
+    init[5] = 60.0
+    engine = ChEES(num_warmup=200, num_samples=500, num_chains=8)
+    fit = engine.run(spec, jax.random.key(0), init={"a": init})
+    codes = [s.code for s in fit.status]
+    assert codes == [Status.OK] * 5 + [Status.STUCK] + [Status.OK] * 2
+    moments = truncnorm(-1.0, np.inf)
+    stats = sample_stats(
+        np.delete(np.asarray(fit.draws["a"]), 5, 0)[..., None], ci_prob=0.9
+    )
+    assert abs(stats.mean[0] - moments.mean()) < 4.5 * stats.mcse_mean[0]
+    assert abs(stats.sd[0] - moments.std()) < 4.5 * stats.mcse_sd[0]
+    learned = fit.state["chains"]["warmup"]["metric"]["inverse_mass"]
+    np.testing.assert_allclose(learned, moments.var(), rtol=0.2)
+    assert np.ptp(fit.stats["step_size"]) == 0.0
+    assert (fit.stats["n_steps"] == fit.stats["n_steps"][:1]).all()
+
+
+def test_chains_find_the_length_that_a_wide_direction_needs():
+    covariance = np.full((4, 4), 0.99) + 0.01 * np.eye(4)
+    spec = ModelSpec(gaussian, np.linalg.inv(covariance))
+    fit = ChEES(num_chains=16, num_warmup=600, num_samples=200).run(
+        spec, jax.random.key(0)
+    )
+    log_length = fit.state["chains"]["warmup"]["length"]["log_average"]
+    # In the units of the variances, the wide direction has sd 2: its half period is
+    # the longest that a trajectory may usefully be, uniform lengths being twice their
+    # mean at most.
+    wide = math.sqrt(3.97)
+    assert 0.5 * math.pi * wide < np.exp(log_length[0]) < 2.0 * math.pi * wide
+    fixed = HMC(num_samples=800).run(spec, jax.random.key(0))
+    per_step = [
+        fit.summary().table["ess_bulk"].min() / fit.stats["n_steps"].sum()
+        for fit in (fit, fixed)
+    ]
+    assert per_step[0] > 0.7 * per_step[1]
 
 
 def rosette():
@@ -161,7 +208,7 @@ def test_jitter_keeps_trajectories_off_periodic_orbits():
     assert memory[0.5] < 0.5
 
 
-@pytest.mark.parametrize("engine", [HMC, AdjustedMCLMC])
+@pytest.mark.parametrize("engine", [HMC, AdjustedMCLMC, ChEES])
 def test_cut_trajectories_are_reported(engine):
     cut = engine(**SIZES, max_num_steps=1)
     with pytest.warns(UserWarning, match=r"were cut at max_num_steps=1, so draws"):
@@ -185,6 +232,11 @@ def test_cut_trajectories_are_reported(engine):
 def test_bad_settings_are_refused_with_their_value(engine, settings, words):
     with pytest.raises(ValueError, match=rf"`{engine.__name__}\(.*{words}"):
         engine(**settings)
+
+
+def test_one_chain_has_nobody_to_adapt_with():
+    with pytest.raises(ValueError, match=r"`ChEES\(num_chains=1\)`.*at least 2"):
+        ChEES(num_chains=1)
 
 
 # -- metrics of low rank ---------------------------------------------------------------
@@ -298,6 +350,7 @@ LONG = {
     "HMC": HMC(num_samples=5000),
     "AdjustedMCLMC": AdjustedMCLMC(num_samples=5000),
     "NUTS-low_rank": NUTS(num_samples=5000, mass_rank=3),
+    "ChEES": ChEES(num_samples=1000),
 }
 
 
