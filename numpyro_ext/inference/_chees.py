@@ -101,7 +101,7 @@ class ChEES(AbstractMarkov):
         ValueError: naming the setting and its value.
 
     Source: Hoffman, Radul and Sountsov (2021), AISTATS, PMLR 130, 3907-3915. Here the
-        metric is adapted too, and acceptance is a median.
+        metric is adapted too, from draws within chains, and acceptance is a median.
     """
 
     num_warmup: int = 500

@@ -57,6 +57,12 @@ _ROWS = {
         "the length does not suit the posterior: R-hat is above 1.01; modes are apart",
         "1.1 to 5.0 times the effective draws of NUTS per gradient on eight posteriors",
     ),
+    "ChEES": (
+        "tens or hundreds of short Markov chains that adapt together",
+        "equally many gradients for all chains, one program for an accelerator",
+        "chains are few, or disagree: R-hat is above 1.01",
+        "0.6 to 4.3 times the effective draws of NUTS per gradient on eight posteriors",
+    ),
     "SMC": (
         "draws from several modes, log evidence with its error",
         "thousands of particles from the prior to the posterior",

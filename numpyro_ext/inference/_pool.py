@@ -26,14 +26,15 @@ def mean_of_chains(
     return jax.lax.psum(jnp.where(weight > 0.0, share * value, 0.0), CHAINS)
 
 
-def pool_moments(
-    num_draws: Float[Array, ""], mean: Float[Array, " n"], spread: Array
-) -> tuple[Float[Array, ""], Float[Array, " n"], Array]:
-    """Returns number, mean and spread (diagonal or not) of all chains that moved."""
+def pool_spread(
+    num_draws: Float[Array, ""], spread: Array
+) -> tuple[Float[Array, ""], Array]:
+    """Returns number and spread of draws within chains, of all chains that moved.
+
+    How far chains lie apart is left out: in several modes it is no scale of any.
+    """
     moved = jnp.any(spread != 0.0)
-    weight = jnp.where(moved, num_draws, 0.0)
-    centre = mean_of_chains(mean, weight)
-    shift = mean - centre
-    between = jnp.square(shift) if spread.ndim == 1 else jnp.outer(shift, shift)
-    total = jnp.where(moved, spread + weight * between, 0.0)
-    return jax.lax.psum(weight, CHAINS), centre, jax.lax.psum(total, CHAINS)
+    # Each chain loses a degree of freedom to its mean; one of all draws is left.
+    kept = jnp.where(moved, num_draws - 1.0, 0.0), jnp.where(moved, spread, 0.0)
+    num, total = jax.lax.psum(kept, CHAINS)
+    return jnp.maximum(num, 1.0) + 1.0, total

@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ._low_rank_metric import low_rank_metric
 from ._metric import LowRankMetric, Metric, host, metric_state
-from ._pool import median_of_chains, pool_moments
+from ._pool import median_of_chains, pool_spread
 
 # Hoffman and Gelman (2014), section 3.2.1: shrinkage, stabiliser, and forgetting rate.
 GAMMA, T0, KAPPA = 0.05, 10.0, 0.75
@@ -183,8 +183,10 @@ def update_warmup(
 
     def estimate() -> Metric:
         if window is not None:
-            pooled = WindowState(*pool_moments(*window)) if pools else window
-            return metric_state(_covariance(pooled))
+            moments = window.num_draws, window.spread
+            if pools:
+                moments = pool_spread(*moments)
+            return metric_state(_covariance(*moments))
         assert history is not None
         assert isinstance(state.metric, LowRankMetric)
         rows = history.record(row, position, grad)
@@ -260,9 +262,8 @@ def _add(state: WindowState | None, position: Float[Array, " n"]) -> WindowState
     return WindowState(count, mean, state.spread + product)
 
 
-def _covariance(window: WindowState) -> Array:
-    count = window.num_draws
-    covariance = window.spread / (count - 1.0)
+def _covariance(count: Float[Array, ""], spread: Array) -> Array:
+    covariance = spread / (count - 1.0)
     shrunk, target = count / (count + 5.0) * covariance, 1e-3 * 5.0 / (count + 5.0)
     if covariance.ndim == 1:
         return shrunk + target
