@@ -151,11 +151,9 @@ def goodness_of_fit(fitted: FittedGLM) -> GofStats:
     fitted = fitted.bare
     data = fitted.data
     # Of the shape of X, with columns of zeros, so that nothing compiles again.
-    constant = eqx.tree_at(
-        lambda d: d.X, data, jnp.zeros_like(data.X).at[:, 0].set(1.0)
-    )
+    constant = data._replace(X=jnp.zeros_like(data.X).at[:, 0].set(1.0))
     if data.l2 is not None:
-        constant = eqx.tree_at(lambda d: d.l2, constant, jnp.zeros_like(data.l2))
+        constant = constant._replace(l2=jnp.zeros_like(data.l2))
     null = fit_data(fitted, constant)
     if fitted.family.has_dispersion:
         null = eqx.tree_at(lambda f: f.params.disp, null, fitted.params.disp)

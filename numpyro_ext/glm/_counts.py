@@ -9,6 +9,7 @@ from jaxtyping import Array, ArrayLike
 from numpyro.distributions import Distribution, constraints
 
 from .. import distributions as laws
+from ..special._exponentials import expit_slope, log_expit
 from ._family import AbstractFamily, Aux, link_field
 from ._links import (
     AbstractLink,
@@ -115,9 +116,16 @@ class Binomial(AbstractFamily):
     def kernel(self, y: Array, eta: Array, aux: Aux, trials: Array | None) -> Array:
         m = self._trials(eta, trials)
         if isinstance(self.link, Logit):
-            return m * jnp.logaddexp(eta, 0.0) - y * eta
+            return -m * log_expit(-eta) - y * eta
         yes, no = _log_probs(self.link, eta)
         return -(_times(y, yes) + _times(m - y, no))
+
+    def expected_weight(
+        self, y: Array, eta: Array, aux: Aux, trials: Array | None
+    ) -> Array:
+        if isinstance(self.link, Logit):
+            return self._trials(eta, trials) * expit_slope(eta)
+        return super().expected_weight(y, eta, aux, trials)
 
     def mean(self, eta: Array, aux: Aux, trials: Array | None) -> Array:
         return self._trials(eta, trials) * self.link.inverse(eta)
@@ -172,6 +180,11 @@ class Bernoulli(AbstractFamily):
 
     def mean(self, eta: Array, aux: Aux, trials: Array | None) -> Array:
         return self.link.inverse(eta)
+
+    def expected_weight(
+        self, y: Array, eta: Array, aux: Aux, trials: Array | None
+    ) -> Array:
+        return self._binomial.expected_weight(y, eta, aux, None)
 
     def variance(self, eta: Array, aux: Aux, trials: Array | None) -> Array:
         return self._binomial.variance(eta, aux, None)

@@ -8,7 +8,7 @@ from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, Int
 
 from ._data import Block, sum_over_rows
-from ._geometry import Geometry, estimable
+from ._geometry import Geometry, diagonal_of, estimable
 from ._objective import Point, Problem, Value, derivatives, gram, weigh
 from ._result import FittedGLM
 
@@ -78,7 +78,7 @@ def invert(
     """Returns the inverse within the span of X; NaN for what is not determined."""
     m, p = point.beta.shape
     q = matrix.shape[0] - m * p
-    diagonal = jnp.diag(matrix)[m * p :]
+    diagonal = diagonal_of(matrix)[m * p :]
     is_flat = ~(diagonal > _FLAT)
     theta_scale = jnp.where(is_flat, 1.0, 1.0 / jnp.sqrt(diagonal))
     scale = jnp.concatenate([jnp.tile(geometry.scale, m), theta_scale])
@@ -86,12 +86,12 @@ def invert(
     # A nuisance at its edge is held there.
     held = jnp.concatenate([jnp.zeros(m * p, bool), is_flat])
     scaled = jnp.where(held[:, None] | held, jnp.diag(jnp.ones_like(scale)), scaled)
-    size = jnp.max(jnp.abs(jnp.diag(scaled)))
+    size = jnp.max(jnp.abs(scaled))
     null = jnp.kron(jnp.eye(m, dtype=scale.dtype), geometry.null)
     null = jnp.pad(null, ((0, q), (0, q)))
-    factor = jnp.linalg.cholesky(scaled + size * null)
-    half = solve_triangular(factor, jnp.eye(m * p + q, dtype=scale.dtype), lower=True)
-    inverse = scale[:, None] * (half.T @ half - null / size) * scale
+    factor = jnp.linalg.cholesky(scaled + size * null, symmetrize_input=False)
+    half = solve_triangular(factor, jnp.diag(scale), lower=True)
+    inverse = half.T @ half - scale[:, None] * (null / size) * scale
     if geometry.is_shifted is not None:
         # The data do not tell cutpoints from an intercept.
         is_flat = is_flat | geometry.is_shifted
@@ -153,7 +153,7 @@ def leverage(fitted: FittedGLM) -> Float[Array, " n"]:
 def _within_span(geometry: Geometry, matrix: Float[Array, "p p"]) -> Array:
     """Returns A with A A' the inverse of the Hessian in beta, within the span."""
     scaled = geometry.scale[:, None] * matrix * geometry.scale
-    size = jnp.max(jnp.abs(jnp.diag(scaled)))
+    size = jnp.max(jnp.abs(scaled))
     factor = jnp.linalg.cholesky(scaled + size * geometry.null)
     eye = jnp.eye(matrix.shape[0], dtype=matrix.dtype)
     half = solve_triangular(factor, eye - geometry.null, lower=True).T

@@ -1,6 +1,7 @@
 """The data of one fit, and the passes over their rows."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -11,9 +12,11 @@ from jaxtyping import Array, Float, PyTree
 # Numbers of one block of X: the block and its weighted copy stay in the second-level
 # cache, which makes a Gram matrix two to three times as fast as one over all rows.
 _BLOCK = 25_600
+# Rows of X that are turned at once: their lines stay in the first-level cache.
+_TILE = 512
 
 
-class Data(eqx.Module):
+class Data(NamedTuple):
     """What a fit is conditioned on; parts that were not given are None."""
 
     X: Float[Array, "n p"]
@@ -66,36 +69,77 @@ def linear_predictor(
     return eta if data.offset is None else eta + data.offset
 
 
+def features_first(data: Data) -> Float[Array, "..."]:
+    """Returns a copy of X for many passes: (p, n), or (blocks, p, size) if n is large.
+
+    The last block overlaps the one before it.
+    """
+    n, size = data.y.size, _block_size(data)
+    if n <= 2 * size:
+        return _transposed(data.X)
+    return lax.map(
+        lambda i: _cut(data.X, i, size).T, jnp.arange(-(-n // size), dtype=jnp.int32)
+    )
+
+
 def sum_over_rows(
-    data: Data, rows: tuple[Array, ...], body: Callable[..., PyTree[Array]]
+    data: Data,
+    rows: tuple[Array, ...],
+    body: Callable[..., PyTree[Array]],
+    Xt: Float[Array, "..."] | None = None,
 ) -> PyTree[Array]:
     """Sums `body(block, *rows of the block)` over the blocks of the data.
 
     `body` must be additive over rows, and give zero for a row of weight zero: the last
     block overlaps the one before it, with the rows met twice at weight zero there.
+    `Xt` is what `features_first` returns, if it is at hand.
     """
-    n, p = data.X.shape
-    size = max(64, _BLOCK // p)
+    n, size = data.y.size, _block_size(data)
     arrays = (data.y, data.offset, data.trials, data.weights, *rows)
+    Xt = features_first(data) if Xt is None else Xt
     if n <= 2 * size:
-        return body(Block(data.X.T, *arrays[:4]), *rows)
+        return body(Block(Xt, *arrays[:4]), *rows)
 
-    def step(i: Array) -> PyTree[Array]:
-        start = jnp.minimum(i * size, n - size)
-        cut = lambda x: lax.dynamic_slice_in_dim(x, start, size)  # noqa: E731
-        y, offset, trials, weights, *others = jax.tree.map(cut, arrays)
-        # Without the barrier the transposition is fused into the products, which then
-        # read the memory crosswise.
-        Xt = lax.optimization_barrier(cut(data.X).T)
-        is_new = start + jnp.arange(size) >= i * size
+    def step(i: Array, Xt: Array) -> PyTree[Array]:
+        y, offset, trials, weights, *others = jax.tree.map(
+            lambda x: _cut(x, i, size), arrays
+        )
+        is_new = jnp.minimum(i * size, n - size) + jnp.arange(size) >= i * size
         weights = is_new.astype(Xt.dtype) if weights is None else weights * is_new
         return body(Block(Xt, y, offset, trials, weights), *others)
 
-    shapes = jax.eval_shape(step, jax.ShapeDtypeStruct((), jnp.int32))
+    blocks = (jnp.arange(-(-n // size), dtype=jnp.int32), Xt)
+    shapes = jax.eval_shape(step, *jax.tree.map(lambda x: x[0], blocks))
     zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
     total, _ = lax.scan(
-        lambda acc, i: (jax.tree.map(jnp.add, acc, step(i)), None),
+        lambda acc, block: (jax.tree.map(jnp.add, acc, step(*block)), None),
         zero,
-        jnp.arange(-(-n // size)),
+        blocks,
     )
     return total
+
+
+def _transposed(X: Float[Array, "n p"]) -> Float[Array, "p n"]:
+    """Returns a copy of X in the other order, written tile by tile.
+
+    XLA reads a plain `X.T` crosswise in each product that it appears in.
+    """
+    n, p = X.shape
+    if n <= _TILE:
+        return X.T
+
+    def write(i: Array, copy: Array) -> Array:
+        start = jnp.minimum(i * _TILE, n - _TILE)
+        return lax.dynamic_update_slice_in_dim(copy, _cut(X, i, _TILE).T, start, 1)
+
+    return lax.fori_loop(0, -(-n // _TILE), write, jnp.zeros((p, n), X.dtype))
+
+
+def _block_size(data: Data) -> int:
+    return max(64, _BLOCK // data.X.shape[1])
+
+
+def _cut(rows: Array, i: Array, size: int) -> Array:
+    """Returns the rows of block `i`; those of the last block end with the data."""
+    start = jnp.minimum(i * size, rows.shape[0] - size)
+    return lax.dynamic_slice_in_dim(rows, start, size)

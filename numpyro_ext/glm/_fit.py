@@ -1,6 +1,5 @@
 """`fit`: maximum likelihood for any family, with a status and exact derivatives."""
 
-import dataclasses
 from functools import partial
 from typing import Any
 
@@ -9,21 +8,31 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, ArrayLike, Bool
+from jax.core import Tracer
+from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from .._checks import check_choice
 from ._counts import Binomial
+from ._covariance import default_covariance
 from ._data import Data
 from ._design import Rows
 from ._diagnose import raise_for_status, warn_for_status
 from ._family import AbstractFamily, Aux
 from ._geometry import Geometry
+from ._infer import Inference, default_inference
 from ._likelihood import estimate_dispersion
 from ._links import Log
 from ._newton import Newton, solve, solve_joint
 from ._nuisance import pack, unpack
-from ._objective import Point, Problem, weigh
-from ._result import FittedGLM, Params, params_of, point_of
+from ._objective import Point, Problem, Shapes, weigh
+from ._result import (
+    FittedGLM,
+    Params,
+    assemble,
+    params_of,
+    point_of,
+    with_inference,
+)
 from ._status import Status
 from ._takes_formula import takes_formula
 
@@ -124,22 +133,75 @@ def fit(
     init = init.params if isinstance(init, FittedGLM) else init
     method = dispersion if isinstance(dispersion, str) else None
     known = None if method else jnp.asarray(dispersion, data.X.dtype)
-    fitted = _fit(family, data, init, settings, known, method=method)
-    if names is not None:
-        fitted = dataclasses.replace(fitted, names=names)
-    try:
-        status = int(fitted.status)
-    except jax.errors.ConcretizationTypeError:
+    fitted = _fit(family, data, init, settings, known, method, names)
+    if isinstance(fitted.codes, Tracer):
         return fitted
-    if status != Status.CONVERGED:
+    if np.asarray(fitted.codes)[0] != Status.CONVERGED:
         if strict:
             raise_for_status(fitted)
         warn_for_status(fitted)
     return fitted
 
 
-@partial(jax.jit, static_argnames=("method",))
+class _Found(eqx.Module):
+    """What a fit finds: the fields of `FittedGLM` that are not given.
+
+    `inference` is what `infer` says by default, without the parameters, where that
+    takes little beside the fit: so one call finds the estimates and their errors.
+    """
+
+    params: Params
+    geometry: Geometry
+    codes: Int[Array, " 2"]
+    numbers: Float[Array, " 3"]
+    inference: Inference | None
+    shapes: Shapes = eqx.field(static=True)
+
+
 def _fit(
+    family: AbstractFamily,
+    data: Data,
+    init: Params | None,
+    settings: Newton,
+    known: Array | None,
+    method: str | None,
+    names: tuple[str, ...] | None = None,
+) -> FittedGLM:
+    # The data do not go through the compiled function, which would copy them.
+    found = _find(family, data, init, settings, known, method=method)
+    fitted = _assembled(found, family, data, settings, method, names)
+    if found.inference is None:
+        return fitted
+    inference = {**vars(found.inference), "params": found.params}
+    return with_inference(fitted, assemble(Inference, inference))
+
+
+def _assembled(
+    found: _Found,
+    family: AbstractFamily,
+    data: Data,
+    settings: Newton,
+    method: str | None,
+    names: tuple[str, ...] | None = None,
+) -> FittedGLM:
+    fields = {
+        "family": family,
+        "params": found.params,
+        "data": data,
+        "geometry": found.geometry,
+        "codes": found.codes,
+        "numbers": found.numbers,
+        "settings": settings,
+        "dispersion": "known" if method is None else method,
+        "shapes": found.shapes,
+        "names": names,
+        "design": None,
+    }
+    return assemble(FittedGLM, fields)
+
+
+@partial(jax.jit, static_argnames=("method",))
+def _find(
     family: AbstractFamily,
     data: Data,
     init: Params | None,
@@ -147,7 +209,7 @@ def _fit(
     known: Array | None,
     *,
     method: str | None,
-) -> FittedGLM:
+) -> _Found:
     aux = start_aux(family, data)
     shapes = tuple((name, jnp.shape(value)) for name, value in aux.items())
     dtype = data.X.dtype
@@ -170,28 +232,30 @@ def _fit(
         disp = known
     beta = point.beta[0] if family.num_predictors == 1 else point.beta.T
     # A dispersion that no degree of freedom is left for is no answer.
-    no_scale = (solution.status == Status.CONVERGED) & jnp.isnan(disp)
-    return FittedGLM(
-        family=family,
+    status = solution.codes[0]
+    no_scale = (status == Status.CONVERGED) & jnp.isnan(disp)
+    status = jnp.where(no_scale, Status.BOUNDARY.value, status)
+    found = _Found(
         params=params_of(family, beta, disp, aux),
-        data=data,
         geometry=solution.geometry,
-        status=jnp.where(no_scale, Status.BOUNDARY.value, solution.status),
-        num_iters=solution.num_iters,
-        decrement=solution.decrement,
-        objective=solution.objective,
-        objective_delta=solution.objective_delta,
-        settings=settings,
-        dispersion="known" if method is None else method,
+        codes=solution.codes.at[0].set(status),
+        numbers=solution.numbers,
+        inference=None,
         shapes=shapes,
     )
+    fitted = _assembled(found, family, data, settings, method)
+    if default_covariance(fitted) != "fisher":
+        return found
+    inference = default_inference(fitted)
+    inference = assemble(Inference, {**vars(inference), "params": None})
+    return assemble(_Found, {**vars(found), "inference": inference})
 
 
 def fit_data(fitted: FittedGLM, data: Data) -> FittedGLM:
     """Fits the same family in the same way to other data."""
     method = None if fitted.dispersion == "known" else fitted.dispersion
     known = jnp.asarray(fitted.params.disp) if method is None else None
-    return _fit(fitted.family, data, None, fitted.settings, known, method=method)
+    return _fit(fitted.family, data, None, fitted.settings, known, method)
 
 
 def start_aux(family: AbstractFamily, data: Data) -> Aux:

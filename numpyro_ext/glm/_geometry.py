@@ -1,9 +1,7 @@
 """What the columns of X span: their scale and rank, and solutions within the span."""
 
-import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -13,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 from ._objective import Problem, weigh
 
 
-class Geometry(eqx.Module):
+class Geometry(NamedTuple):
     """What the columns of X span.
 
     `scale` makes the columns of one size; `null` projects onto the directions, in
@@ -42,8 +40,8 @@ def factorise(
         # Cutpoints make up for these directions, so the Hessian in beta sees them.
         within = jnp.eye(p, dtype=scale.dtype) - geometry.null
         scaled = jnp.einsum("pa,manb,bq->mpnq", within, scaled, within)
-    diagonal = jnp.max(jnp.abs(jnp.einsum("mpmp->mp", scaled)))
-    size = jnp.where(diagonal > 0, diagonal, 1.0)
+    largest = jnp.max(jnp.abs(scaled))
+    size = jnp.where(largest > 0, largest, 1.0)
     null = jnp.einsum("mk,pl->mpkl", jnp.eye(m, dtype=scale.dtype), geometry.null)
     full = (scaled + size * null).reshape(m * p, m * p)
     return jnp.linalg.cholesky(full, symmetrize_input=False)
@@ -61,7 +59,12 @@ def solve_beta(
 
 def estimable(geometry: Geometry) -> Bool[Array, " p"]:
     """Which coefficients are the same in every solution."""
-    return jnp.abs(jnp.diag(geometry.null)) < 1e-6
+    return jnp.abs(diagonal_of(geometry.null)) < 1e-6
+
+
+def diagonal_of(matrix: Float[Array, "d d"]) -> Float[Array, " d"]:
+    """Returns the diagonal by a masked sum: XLA fuses it, and gathers apart."""
+    return jnp.sum(jnp.where(jnp.eye(len(matrix), dtype=bool), matrix, 0.0), axis=1)
 
 
 def span_of(
@@ -69,14 +72,15 @@ def span_of(
 ) -> Geometry:
     """Returns the geometry of columns with this Gram matrix."""
     if scale is None:
-        diagonal = jnp.diag(hessian)
+        diagonal = diagonal_of(hessian)
         scale = jnp.where(diagonal == 0, 1.0, 1.0 / jnp.sqrt(diagonal))
         # 1 / inf is zero, and would hide an infinite value of X.
         scale = jnp.where(jnp.isfinite(diagonal), scale, jnp.nan)
     scaled = hessian * scale[:, None] * scale
     p = scale.size
     tol = 50.0 * jnp.finfo(scale.dtype).eps * (p + 10)
-    pivots = jnp.square(jnp.diag(jnp.linalg.cholesky(scaled)))
+    factor = jnp.linalg.cholesky(scaled, symmetrize_input=False)
+    pivots = jnp.square(diagonal_of(factor))
     is_suspicious = ~(jnp.min(pivots) > tol)
     null = _null_projector(scaled, tol, is_suspicious)
     rank = p - jnp.round(jnp.trace(null)).astype(jnp.int32)
@@ -88,7 +92,7 @@ def design_rank(family: Any, data: Any) -> Int[Array, ""]:
     hessian = (data.X.T @ data.X)[None, :, None]
     geometry = span_of(hessian[0, :, 0])
     if family.has_cutpoints:
-        plain = dataclasses.replace(data, freq_weights=None, var_weights=None)
+        plain = data._replace(freq_weights=None, var_weights=None)
         problem = Problem(family, plain, (), scaled=False)
         geometry = beside_cutpoints(problem, geometry, hessian)
     return geometry.rank

@@ -1,6 +1,5 @@
 """`infer`: standard errors, tests and intervals of a fit, without refitting it."""
 
-from functools import partial
 from typing import Any, Literal
 
 import equinox as eqx
@@ -13,8 +12,9 @@ from numpyro.distributions import biject_to
 
 from .._checks import check_choice, check_open_interval
 from ._covariance import COVARIANCES, Covariance, covariance, default_covariance
+from ._geometry import diagonal_of
 from ._profile import likelihood_ratios, profile_intervals, scores_of_restricted
-from ._result import FittedGLM, Params
+from ._result import FittedGLM, Params, known_inference
 
 
 class Inference(eqx.Module):
@@ -54,6 +54,10 @@ class Inference(eqx.Module):
         """The covariance of the coefficients."""
         k = self.params.beta.size
         return self.covariance[:k, :k]
+
+
+# Covariance, test, interval and level.
+_DEFAULTS = ("auto", "wald", "wald", 0.95)
 
 
 def infer(
@@ -112,6 +116,10 @@ def infer(
             f"`infer(test={test!r}, ci={ci!r})`: {fitted.family.name} has several "
             "coefficients for each column, and only Wald tests and intervals."
         )
+    if (cov, test, ci, level) == _DEFAULTS:
+        found = known_inference(fitted)
+        if found is not None:
+            return found
     codes, count = None, 0
     if cov == "cluster" and clusters is not None:
         labels, codes = np.unique(np.asarray(clusters), return_inverse=True)
@@ -121,8 +129,15 @@ def infer(
     )
 
 
-@partial(jax.jit, static_argnames=("cov", "test", "ci", "level", "num_clusters"))
-def _infer(
+def default_inference(fitted: FittedGLM) -> Inference:
+    """Returns what `infer` says by default, of a fit without names."""
+    cov, test, ci, level = _DEFAULTS
+    return inference_of(
+        fitted, None, cov=cov, test=test, ci=ci, level=level, num_clusters=0
+    )
+
+
+def inference_of(
     fitted: FittedGLM,
     clusters: Array | None,
     *,
@@ -132,11 +147,12 @@ def _infer(
     level: float,
     num_clusters: int,
 ) -> Inference:
+    """Returns what `infer` does, of a fit without names."""
     kind = default_covariance(fitted) if cov == "auto" else cov
     matrix = covariance(fitted, kind, clusters, num_clusters)
     beta = fitted.params.beta
     m, p = fitted.point.beta.shape
-    variance = jnp.diag(matrix)[: m * p].reshape(m, p)
+    variance = diagonal_of(matrix)[: m * p].reshape(m, p)
     se = jnp.sqrt(variance[0] if beta.ndim == 1 else variance.T)
     df = jnp.full((), jnp.inf, se.dtype)
     if fitted.family.uses_t and fitted.dispersion != "known":
@@ -167,6 +183,11 @@ def _infer(
         ci=ci,
         level=level,
     )
+
+
+_infer = jax.jit(
+    inference_of, static_argnames=("cov", "test", "ci", "level", "num_clusters")
+)
 
 
 def _two_sided(stat: Array, df: Array) -> Array:
@@ -205,7 +226,7 @@ def _aux_errors(fitted: FittedGLM, matrix: Float[Array, "q q"]) -> dict[str, Arr
         slopes = jax.jacfwd(
             lambda t, c=constraint, s=shape: jnp.ravel(biject_to(c)(t.reshape(s)))
         )(theta[part])
-        variance = jnp.diag(slopes @ matrix[part, part] @ slopes.T)
+        variance = diagonal_of(slopes @ matrix[part, part] @ slopes.T)
         found[name] = jnp.sqrt(variance).reshape(shape)
         start += size
     return found

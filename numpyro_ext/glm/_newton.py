@@ -10,7 +10,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from .._checks import check_choice, check_positive_int
-from ._data import linear_predictor, sum_over_rows
+from ._data import linear_predictor
 from ._geometry import (
     Geometry,
     beside_cutpoints,
@@ -20,7 +20,15 @@ from ._geometry import (
     span_of,
 )
 from ._nuisance import limits
-from ._objective import Point, Problem, Value, gram, is_finite, weigh
+from ._objective import (
+    Point,
+    Problem,
+    Value,
+    gram,
+    gram_and_products,
+    is_finite,
+    weigh,
+)
 from ._status import Status
 
 # A converged step that still moves a row's predictor this far is on its way to
@@ -63,11 +71,10 @@ class Solution(eqx.Module):
 
     point: Point
     geometry: Geometry
-    status: Int[Array, ""]
-    num_iters: Int[Array, ""]
-    decrement: Float[Array, ""]
-    objective: Float[Array, ""]
-    objective_delta: Float[Array, ""]
+    # The status and the number of evaluations.
+    codes: Int[Array, " 2"]
+    # The objective, its last change, and Newton's decrement.
+    numbers: Float[Array, " 3"]
 
 
 class _Numbers(NamedTuple):
@@ -75,8 +82,8 @@ class _Numbers(NamedTuple):
 
     objective: Array
     delta: Array
-    length: Array
     decrement: Array
+    length: Array
     slope: Array
     noise: Array
     num_iters: Array
@@ -104,6 +111,7 @@ def solve(
     problem: Problem, start: Point, is_valid: Bool[Array, ""], settings: Newton
 ) -> Solution:
     """Minimises the objective; `start.beta` of NaN asks for a start from the data."""
+    problem = problem.for_many_passes()
     geometry, first, second = _first_points(problem, start)
     is_valid = is_valid & jnp.all(jnp.isfinite(geometry.scale))
     dtype = problem.data.X.dtype
@@ -111,7 +119,7 @@ def solve(
     state = _State(
         point=first,
         step=jax.tree.map(jnp.zeros_like, first),
-        packed=_pack(inf, inf, 1.0, inf, 0.0, 0.0, 0.0, ~is_valid, 0.0, dtype=dtype),
+        packed=_pack(inf, inf, inf, 1.0, 0.0, 0.0, 0.0, ~is_valid, 0.0, dtype=dtype),
     )
     step = _stepper(problem, geometry, settings, second)
 
@@ -129,14 +137,12 @@ def solve(
     if geometry.is_shifted is None:
         point = Point(least_norm(geometry, point.beta), point.theta)
     point = jax.tree.map(lambda x: jnp.where(is_valid & has_value, x, jnp.nan), point)
+    status = _status(problem, geometry, end, is_valid, has_value)
     return Solution(
         point=point,
         geometry=geometry,
-        status=_status(problem, geometry, end, is_valid, has_value),
-        num_iters=found.num_iters.astype(jnp.int32),
-        decrement=found.decrement,
-        objective=found.objective,
-        objective_delta=found.delta,
+        codes=jnp.stack([status, found.num_iters.astype(jnp.int32)]),
+        numbers=end.packed[:3],
     )
 
 
@@ -147,17 +153,9 @@ def _stepper(
 
     If there is no value at the first point, it goes to the second.
     """
-    eps = float(jnp.finfo(problem.data.X.dtype).eps)
-    tol = settings.tol
-    if tol is None:
-        # Newton's last step squares the error; Fisher scoring only shortens it.
-        squares = settings.hessian == "observed" and problem.family.is_log_concave
-        tol = 1e-8 if eps > 1e-10 else 1e-9 if squares else 1e-12
-    bounds = jnp.asarray(
-        limits(problem.family, dict(problem.shapes)), problem.data.X.dtype
-    )
-
     dtype = problem.data.X.dtype
+    eps = float(jnp.finfo(dtype).eps)
+    bounds = jnp.asarray(limits(problem.family, dict(problem.shapes)), dtype)
 
     def step(state: _State) -> _State:
         old = state.numbers
@@ -177,50 +175,79 @@ def _stepper(
         # A step cut short in the nuisances gains less than its decrement.
         slope = -jnp.sum(direction.beta * value.beta)
         slope = slope - jnp.sum(direction.theta * value.theta)
-        scale = jnp.ones_like(decrement)
-        if problem.scaled:
-            scale = value.pearson / problem.data.X.shape[0]
-        # A perfect fit has no scale: then rounding of the predictor is the measure.
-        size = jnp.sum(candidate.beta * _times(value.beta_beta, candidate.beta))
-        is_small = (decrement <= tol * scale) | (decrement <= 16 * eps**2 * size)
         # No progress in what is beneath the rounding of the objective.
         is_stuck = (decrement <= noise) & (decrement >= 0.25 * old.decrement)
-        is_over = is_small | is_stuck
-        accepted = _State(
-            point=candidate,
-            step=direction,
-            packed=_pack(
-                value.objective,
-                value.objective - old.objective,
-                1.0,
-                decrement,
-                slope,
-                noise,
-                old.num_iters + 1,
-                is_over | ~jnp.isfinite(decrement),
-                is_over,
-                dtype=dtype,
-            ),
+        is_over = is_stuck | _is_small(
+            problem, settings, candidate, value, decrement, old
         )
-        shorter = 0.5 * old.length
-        is_short = shorter < 1e-10
+        accepted = _pack(
+            value.objective,
+            value.objective - old.objective,
+            decrement,
+            1.0,
+            slope,
+            noise,
+            old.num_iters + 1,
+            is_over | ~jnp.isfinite(decrement),
+            is_over,
+            dtype=dtype,
+        )
         rejected = _State(
             point=_where(is_first, second, state.point),
             step=state.step,
-            packed=_pack(
-                *old[:2],
-                shorter,
-                *old[3:6],
-                old.num_iters + 1,
-                jnp.where(is_first, old.num_iters > 0, is_short),
-                # Nothing better nearby, and nothing more to gain: rounding.
-                ~is_first & is_short & (old.decrement <= old.noise),
-                dtype=dtype,
-            ),
+            packed=_halved(old, is_first, dtype),
         )
-        return _where(is_better, accepted, rejected)
+        return _where(is_better, _State(candidate, direction, accepted), rejected)
 
     return step
+
+
+def _halved(old: _Numbers, is_first: Array, dtype: Any) -> Float[Array, " 9"]:
+    """Returns the numbers after a candidate that was not taken."""
+    shorter = 0.5 * old.length
+    is_short = shorter < 1e-10
+    return _pack(
+        *old[:3],
+        shorter,
+        *old[4:6],
+        old.num_iters + 1,
+        jnp.where(is_first, old.num_iters > 0, is_short),
+        # Nothing better nearby, and nothing more to gain: rounding.
+        ~is_first & is_short & (old.decrement <= old.noise),
+        dtype=dtype,
+    )
+
+
+def _is_small(
+    problem: Problem,
+    settings: Newton,
+    point: Point,
+    value: Value,
+    decrement: Array,
+    old: _Numbers,
+) -> Bool[Array, ""]:
+    """Returns whether one more step ends the fit."""
+    eps = float(jnp.finfo(problem.data.X.dtype).eps)
+    # Newton's last step squares the error; Fisher scoring only shortens it.
+    squares = settings.hessian == "observed" and problem.family.is_log_concave
+    tol = settings.tol
+    if tol is None:
+        tol = 1e-8 if eps > 1e-10 else 1e-9 if squares else 1e-12
+    scale = jnp.ones_like(decrement)
+    if problem.scaled:
+        scale = value.pearson / problem.data.X.shape[0]
+    is_small = decrement <= tol * scale
+    if squares:
+        # The error that is left is the square of this one, times a factor that the
+        # step before has shown: what a decrement of `tol` might leave, foreseen.
+        left = decrement * jnp.square(decrement / old.decrement)
+        is_near = (decrement <= 1e-4 * scale) & (old.length == 1)
+        is_small |= is_near & (left <= tol**2 * scale)
+    if problem.scaled:
+        # A perfect fit has no scale: then rounding of the predictor is the measure.
+        size = jnp.sum(point.beta * _times(value.beta_beta, point.beta))
+        is_small |= decrement <= 16 * eps**2 * size
+    return is_small
 
 
 def _direction(
@@ -329,9 +356,9 @@ def _first_points(problem: Problem, start: Point) -> tuple[Geometry, Point, Poin
         weight = weigh(block.weights, jnp.where(is_usable, weight, 1e-6))
         targets = jnp.stack([jnp.where(is_usable, eta, 0.0), level + 0.0 * eta])
         targets = targets if block.offset is None else targets - block.offset
-        return gram(block.Xt, weight[None, None]), (weight * targets) @ block.Xt.T
+        return gram_and_products(block.Xt, weight[None, None], weight * targets)
 
-    hessian, right = sum_over_rows(data, (), body)
+    hessian, right = problem.sum_over_rows(body)
     geometry = span_of(problem._with_l2(hessian)[0, :, 0])
     if family.has_cutpoints:
         geometry = beside_cutpoints(problem, geometry, hessian)
@@ -385,9 +412,7 @@ def _is_moving(
     problem: Problem, end: _State
 ) -> tuple[Bool[Array, ""], Bool[Array, ""]]:
     """Returns whether a predictor, and whether a nuisance, still runs at the end."""
-    no_offset = eqx.tree_at(
-        lambda d: d.offset, problem.data, None, is_leaf=lambda x: x is None
-    )
+    no_offset = problem.data._replace(offset=None)
     moved = jnp.max(jnp.abs(linear_predictor(no_offset, end.step.beta)))
     moves_beta = (end.numbers.has_converged > 0) & (moved > _STILL_MOVING)
     theta = end.point.theta

@@ -1,13 +1,14 @@
 """The objective of a fit with its gradient and Hessian, in one pass over the rows."""
 
+import dataclasses
 from collections.abc import Callable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, PyTree
 
-from ._data import Block, Data, sum_over_rows
+from ._data import Block, Data, features_first, sum_over_rows
 from ._family import AbstractFamily
 from ._nuisance import unpack
 
@@ -46,6 +47,16 @@ class Problem(eqx.Module):
     shapes: Shapes = eqx.field(static=True)
     # Whether the fit must know Pearson's statistic to judge its own progress.
     scaled: bool = eqx.field(static=True)
+    # A copy of X in the order in which passes read it, where there are many.
+    Xt: Float[Array, "..."] | None = None
+
+    def for_many_passes(self) -> "Problem":
+        """Returns the problem with a copy of X in the order in which passes read it."""
+        return dataclasses.replace(self, Xt=features_first(self.data))
+
+    def sum_over_rows(self, body: Callable[[Block], PyTree[Array]]) -> PyTree[Array]:
+        """Sums over the blocks of the data."""
+        return sum_over_rows(self.data, (), body, self.Xt)
 
     def kernel(self, block: Block) -> Callable[[Array, Array], Array]:
         """Returns the kernel of the block's rows, of eta and theta."""
@@ -58,12 +69,12 @@ class Problem(eqx.Module):
 
     def value(self, point: Point) -> Value:
         """Returns the objective with gradient and observed Hessian."""
-        total = sum_over_rows(self.data, (), lambda b: self._block_value(b, point))
+        total = self.sum_over_rows(lambda b: self._block_value(b, point))
         return self._penalised(total, point)
 
     def gradient(self, point: Point) -> Point:
         """Returns the gradient alone."""
-        total = sum_over_rows(self.data, (), lambda b: self._block_gradient(b, point))
+        total = self.sum_over_rows(lambda b: self._block_gradient(b, point))
         l2 = self.data.l2
         return total if l2 is None else Point(total.beta + l2 * point.beta, total.theta)
 
@@ -77,7 +88,7 @@ class Problem(eqx.Module):
             weight = weigh(block.weights, weight)
             return gram(block.Xt, jnp.broadcast_to(weight.T, (1, 1, block.y.size)))
 
-        return self._with_l2(sum_over_rows(self.data, (), body))
+        return self._with_l2(self.sum_over_rows(body))
 
     def _block_value(self, block: Block, point: Point) -> Value:
         kernel, gradient, hessian = derivatives(
@@ -90,14 +101,18 @@ class Problem(eqx.Module):
         pearson = jnp.zeros((), kernel.dtype)
         if self.scaled:
             pearson = jnp.sum(weigh(block.weights, self._pearson(block, point)))
+        beta_beta, others = gram_and_products(
+            block.Xt, hessian[:m, :m], jnp.concatenate([gradient[:m], *hessian[:m, m:]])
+        )
+        q = point.theta.size
         return Value(
             objective=jnp.sum(kernel),
             magnitude=jnp.sum(jnp.abs(kernel)),
             pearson=pearson,
-            beta=gradient[:m] @ block.Xt.T,
+            beta=others[:m],
             theta=jnp.sum(gradient[m:], axis=1),
-            beta_beta=gram(block.Xt, hessian[:m, :m]),
-            beta_theta=jnp.einsum("pb,mqb->mpq", block.Xt, hessian[:m, m:]),
+            beta_beta=beta_beta,
+            beta_theta=jnp.moveaxis(others[m:].reshape(m, q, block.Xt.shape[0]), 1, 2),
             theta_theta=jnp.sum(hessian[m:, m:], axis=2),
         )
 
@@ -144,6 +159,20 @@ def gram(
     if weights.shape[:2] == (1, 1):
         return ((Xt * weights[0, 0]) @ Xt.T)[None, :, None, :]
     return jnp.einsum("pb,mkb,lb->mpkl", Xt, weights, Xt)
+
+
+def gram_and_products(
+    Xt: Float[Array, "p b"], weights: Float[Array, "m k b"], rows: Float[Array, "r b"]
+) -> tuple[Float[Array, "m p k p"], Float[Array, "r p"]]:
+    """Returns X' W X, and the product of each of `rows` with X.
+
+    A product with one row reads all of X for little work: it is done beside the others.
+    """
+    if weights.shape[:2] != (1, 1):
+        return gram(Xt, weights), rows @ Xt.T
+    both = jnp.concatenate([Xt * weights[0, 0], rows]) @ Xt.T
+    p = Xt.shape[0]
+    return both[None, :p, None], both[p:]
 
 
 def weigh(weights: Array | None, rows: Float[Array, "... b"]) -> Float[Array, "... b"]:

@@ -1,12 +1,10 @@
 """Fits with one coefficient held: likelihood ratios, scores and profile intervals."""
 
-import equinox as eqx
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
 from ._covariance import information
-from ._data import Data
 from ._newton import Solution, solve
 from ._objective import Point, Problem
 from ._result import FittedGLM
@@ -20,12 +18,7 @@ def _held(fitted: FittedGLM, j: Array, value: Array) -> tuple[Problem, Solution]
     column = data.X[:, j]
     offset = column * value
     offset = offset if data.offset is None else data.offset + offset
-    held: Data = eqx.tree_at(
-        lambda d: (d.X, d.offset),
-        data,
-        (data.X.at[:, j].set(0.0), offset),
-        is_leaf=lambda x: x is None,
-    )
+    held = data._replace(X=data.X.at[:, j].set(0.0), offset=offset)
     problem = Problem(
         fitted.family, held, fitted.shapes, scaled=fitted.family.has_dispersion
     )

@@ -1,6 +1,5 @@
 """What a fit returns."""
 
-import dataclasses
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import equinox as eqx
@@ -46,13 +45,9 @@ class FittedGLM(eqx.Module):
         family: the family.
         params: coefficients, dispersion and nuisances.
         data: X, y, offset, trials, weights and penalty.
-        status: how the fit ended, a code of `glm.Status`.
-        num_iters: evaluations of the objective with its Hessian.
-        decrement: Newton's decrement at the end, in units of the log-likelihood (for a
-            family with a dispersion: times the dispersion).
-        objective: what was minimised, up to terms without beta.
-        objective_delta: its last change.
         geometry: the scale and rank of the columns of X.
+        codes: the status and the number of evaluations.
+        numbers: the objective, its last change, and Newton's decrement.
         names: names of the coefficients, if they are known.
         design: what the formula learned from its data, for a fit of a formula.
     """
@@ -61,16 +56,41 @@ class FittedGLM(eqx.Module):
     params: Params
     data: Data
     geometry: Geometry
-    status: Int[Array, "..."]
-    num_iters: Int[Array, "..."]
-    decrement: Float[Array, "..."]
-    objective: Float[Array, "..."]
-    objective_delta: Float[Array, "..."]
+    codes: Int[Array, "... 2"]
+    numbers: Float[Array, "... 3"]
     settings: Newton
     dispersion: str = eqx.field(static=True)
     shapes: Shapes = eqx.field(static=True)
     names: tuple[str, ...] | None = eqx.field(static=True, default=None)
     design: Design | None = eqx.field(static=True, default=None)
+
+    @property
+    def status(self) -> Int[Array, "..."]:
+        """How the fit ended, a code of `glm.Status`."""
+        return self.codes[..., 0]
+
+    @property
+    def num_iters(self) -> Int[Array, "..."]:
+        """Evaluations of the objective with its Hessian."""
+        return self.codes[..., 1]
+
+    @property
+    def objective(self) -> Float[Array, "..."]:
+        """What was minimised, up to terms without beta."""
+        return self.numbers[..., 0]
+
+    @property
+    def objective_delta(self) -> Float[Array, "..."]:
+        """The last change of the objective."""
+        return self.numbers[..., 1]
+
+    @property
+    def decrement(self) -> Float[Array, "..."]:
+        """Newton's decrement at the end, in units of the log-likelihood.
+
+        For a family with a dispersion: times the dispersion.
+        """
+        return self.numbers[..., 2]
 
     @property
     def converged(self) -> Bool[Array, "..."]:
@@ -92,14 +112,15 @@ class FittedGLM(eqx.Module):
 
     def with_design(self, design: Design) -> "FittedGLM":
         """Returns the fit with the formula that its X came from."""
-        return dataclasses.replace(self, names=design.names, design=design)
+        fields = {**vars(self), "names": design.names, "design": design}
+        return assemble(FittedGLM, fields)
 
     @property
     def bare(self) -> "FittedGLM":
         """The fit without its names, which would key compiled functions."""
         if self.names is None and self.design is None:
             return self
-        return dataclasses.replace(self, names=None, design=None)
+        return assemble(FittedGLM, {**vars(self), "names": None, "design": None})
 
     @property
     def aux(self) -> Aux:
@@ -216,6 +237,31 @@ class FittedGLM(eqx.Module):
 
         raise_for_status(self)
         return self
+
+
+def assemble[M](cls: type[M], fields: dict[str, Any]) -> M:
+    """Returns a module of these fields, as Equinox does when it unflattens one.
+
+    The constructor's checks take longer than a small fit.
+    """
+    module = object.__new__(cls)
+    for name, value in fields.items():
+        object.__setattr__(module, name, value)
+    return module
+
+
+def with_inference(fitted: FittedGLM, inference: Any) -> FittedGLM:
+    """Returns the fit with what `infer` says of it by default.
+
+    It is no part of the pytree: what `jit`, `vmap` or `eqx.tree_at` make of a fit has
+    lost it, so that it never speaks of another fit.
+    """
+    return assemble(FittedGLM, {**vars(fitted), "_inference": inference})
+
+
+def known_inference(fitted: FittedGLM) -> Any:
+    """Returns what `with_inference` has put there, or None."""
+    return vars(fitted).get("_inference")
 
 
 def aux_of(family: AbstractFamily, params: Params) -> Aux:

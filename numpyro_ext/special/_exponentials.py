@@ -27,8 +27,31 @@ def _bounded_exp_jvp(primals: tuple[Real], tangents: tuple[Real]) -> Pair:
     return value, value * tangents[0]
 
 
-def _expit(x: Real) -> Real:
-    return jnp.exp(_log_expit(x))
+@jax.custom_jvp
+def expit(x: Real) -> Real:
+    """1 / (1 + e^-x), by the one exponential that its relatives take as well."""
+    small = jnp.exp(-jnp.abs(x))
+    return jnp.where(x < 0.0, small, 1.0) / (1.0 + small)
+
+
+@expit.defjvp
+def _expit_jvp(primals: tuple[Real], tangents: tuple[Real]) -> Pair:
+    (x,), (dx,) = primals, tangents
+    return expit(x), expit_slope(x) * dx
+
+
+@jax.custom_jvp
+def expit_slope(x: Real) -> Real:
+    """1 / (e^(x/2) + e^(-x/2))^2."""
+    small = jnp.exp(-jnp.abs(x))
+    return small / jnp.square(1.0 + small)
+
+
+@expit_slope.defjvp
+def _expit_slope_jvp(primals: tuple[Real], tangents: tuple[Real]) -> Pair:
+    (x,), (dx,) = primals, tangents
+    slope = expit_slope(x)
+    return slope, -jnp.tanh(0.5 * x) * slope * dx
 
 
 @jax.custom_jvp
@@ -39,7 +62,7 @@ def _log_expit(x: Real) -> Real:
 @_log_expit.defjvp
 def _log_expit_jvp(primals: tuple[Real], tangents: tuple[Real]) -> Pair:
     (x,), (dx,) = primals, tangents
-    return _log_expit(x), _expit(-x) * dx
+    return _log_expit(x), expit(-x) * dx
 
 
 @in_floats
