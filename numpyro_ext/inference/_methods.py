@@ -61,7 +61,7 @@ _ROWS = {
         "tens or hundreds of short Markov chains that adapt together",
         "equally many gradients for all chains, one program for an accelerator",
         "chains are few, or disagree: R-hat is above 1.01",
-        "0.6 to 4.3 times the effective draws of NUTS per gradient on eight posteriors",
+        "0.5 to 4.3 times the effective draws of NUTS per gradient on eight posteriors",
     ),
     "SMC": (
         "draws from several modes, log evidence with its error",
