@@ -82,7 +82,8 @@ class ChEES(AbstractMarkov):
         num_warmup: warm-up transitions of each chain.
         num_samples: transitions after warm-up; every `thinning`-th is kept.
         num_chains: how many chains; of few, nothing can be learned together.
-        target_accept: median acceptance rate that the step size aims at.
+        target_accept: median acceptance rate that the step size aims at; it lies above
+            the mean.
         dense_mass: whether the metric has correlations; costs n x n for n coordinates.
         thinning: keep one draw in so many.
         max_num_steps: a trajectory has at most so many steps.
@@ -107,7 +108,7 @@ class ChEES(AbstractMarkov):
     num_warmup: int = 500
     num_samples: int = 250
     num_chains: int = 32
-    target_accept: float = 0.8
+    target_accept: float = 0.9
     dense_mass: bool = False
     thinning: int = 1
     _: dataclasses.KW_ONLY
