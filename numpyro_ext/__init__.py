@@ -24,8 +24,11 @@ if TYPE_CHECKING:
     from ._checks import DivergenceWarning as DivergenceWarning
     from ._checks import InitializationError as InitializationError
     from .inference import EM as EM
+    from .inference import HMC as HMC
     from .inference import NUTS as NUTS
     from .inference import SMC as SMC
+    from .inference import AdjustedMCLMC as AdjustedMCLMC
+    from .inference import ChEES as ChEES
     from .inference import EarlyStopping as EarlyStopping
     from .inference import EnsembleMAP as EnsembleMAP
     from .inference import EnsembleState as EnsembleState
@@ -46,8 +49,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EM",
+    "HMC",
     "NUTS",
     "SMC",
+    "AdjustedMCLMC",
+    "ChEES",
     "ConvergenceWarning",
     "DivergenceWarning",
     "EarlyStopping",

@@ -43,6 +43,30 @@ def hmc_transition(divergence_threshold: int) -> Callable[..., Any]:
     return _hamiltonian(hmc.build_kernel(divergence_threshold=divergence_threshold))
 
 
+def microcanonical_transition(divergence_threshold: int) -> Callable[..., Any]:
+    """Returns BlackJAX's adjusted microcanonical transition on a plain state.
+
+    It is called as `transition(key, (position, log density, grad), log_density,
+    step_size, num_integration_steps)`, in coordinates of unit scale.
+    """
+    from blackjax.mcmc import adjusted_mclmc, hmc, integrators
+
+    kernel = adjusted_mclmc.build_kernel(
+        integrators.isokinetic_velocity_verlet, divergence_threshold
+    )
+
+    def transition(
+        key: Any,
+        state: tuple[Any, Any, Any],
+        log_density: Callable[..., Any],
+        step_size: Any,
+        length: Any,
+    ) -> tuple[Any, Any]:
+        return kernel(key, hmc.HMCState(*state), log_density, step_size, (length,))
+
+    return transition
+
+
 def _hamiltonian(kernel: Callable[..., Any]) -> Callable[..., Any]:
     """Lets a Hamiltonian kernel take a plain state and our metric."""
     from blackjax.mcmc import hmc, metrics

@@ -1,5 +1,7 @@
 """One model, one log density, every engine."""
 
+from ._adjusted_mclmc import AdjustedMCLMC as AdjustedMCLMC
+from ._chees import ChEES as ChEES
 from ._compare import Comparison as Comparison
 from ._compare import compare as compare
 from ._constrain import constrain_draws as constrain_draws
@@ -14,6 +16,7 @@ from ._ensemble import ensemble_step as ensemble_step
 from ._ensemble_map import EnsembleMAP as EnsembleMAP
 from ._ensemble_vi import EnsembleVI as EnsembleVI
 from ._fit import Fit as Fit
+from ._hmc import HMC as HMC
 from ._init_values import InitLike as InitLike
 from ._init_values import starting_positions as starting_positions
 from ._laplace import Laplace as Laplace

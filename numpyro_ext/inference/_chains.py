@@ -15,8 +15,10 @@ import numpy as np
 from jaxtyping import Array, Key, PyTree
 from tqdm.auto import tqdm
 
+from ._chain_chunk import ChainState, ChunkInput, ChunkSettings, run_chunk
+from ._kernel import AbstractKernel
 from ._model_spec import ModelSpec
-from ._nuts_chunk import ChainState, ChunkInput, ChunkSettings, run_chunk
+from ._pool import CHAINS
 from ._threads import num_cores, work_off
 from ._warmup import stages
 
@@ -90,6 +92,7 @@ def run_chains(
     key: Key[Array, ""],
     states: list[ChainState],
     job: Job,
+    kernel: AbstractKernel,
     settings: ChunkSettings,
     *,
     method: str,
@@ -98,7 +101,8 @@ def run_chains(
     """Runs all chains; returns what each left, and whether they were interrupted."""
     arrays, static = _split(spec, settings)
     chunks = job.chunks()
-    options = (states[0].position.dtype.type(job.target_accept), job.finds_start)
+    target = states[0].position.dtype.type(job.target_accept)
+    options = (kernel, target, job.finds_start)
     numbers = np.arange(len(states), dtype=np.uint32)
     num_steps = len(states) * (job.stop - job.first)
     bar = tqdm(total=num_steps, unit="step", disable=not progress)
@@ -153,8 +157,9 @@ def _join(left: list[Any], kept: int) -> ChainOutput:
         return np.concatenate(leaves)[:kept]
 
     steps, positions, values = jax.tree.map(concatenate, *[one[1:] for one in left])
-    named = steps._asdict()
+    named = {k: v for k, v in steps._asdict().items() if v is not None}
     del named["position"]
+    named |= named.pop("counts")
     return ChainOutput(left[-1][0], named, positions, values)
 
 
@@ -164,6 +169,7 @@ def _chunk(
     chain: Array,
     state: ChainState,
     inputs: ChunkInput,
+    kernel: AbstractKernel,
     target: Array,
     finds_start: Array,
     static: Static,
@@ -171,9 +177,8 @@ def _chunk(
     rest = iter(arrays)
     leaves = [next(rest) if leaf is None else leaf for leaf in static.leaves]
     spec = jax.tree.unflatten(static.structure, leaves)
-    return run_chunk(
-        spec, key, chain, state, inputs, target, finds_start, static.settings
-    )
+    options = (kernel, target, finds_start, static.settings)
+    return run_chunk(spec, key, chain, state, inputs, *options)
 
 
 def _chunks(
@@ -182,14 +187,17 @@ def _chunks(
     chains: Array,
     states: ChainState,
     inputs: ChunkInput,
+    kernel: AbstractKernel,
     target: Array,
     finds_start: Array,
     static: Static,
 ) -> tuple[Any, ...]:
     def one(chain: Array, state: ChainState) -> tuple[Any, ...]:
-        return _chunk(arrays, key, chain, state, inputs, target, finds_start, static)
+        options = (kernel, target, finds_start, static)
+        return _chunk(arrays, key, chain, state, inputs, *options)
 
-    return jax.vmap(one)(chains, states)
+    # By this name, chains that adapt together tell each other.
+    return jax.vmap(one, axis_name=CHAINS)(chains, states)
 
 
 @cache

@@ -1,5 +1,6 @@
 """Positions as flat vectors."""
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -21,3 +22,9 @@ def position_shapes(spec: ModelSpec) -> PyTree[jax.ShapeDtypeStruct]:
     return jax.eval_shape(
         lambda: spec.model.draw_start(jax.random.key(0), strategy="uniform")
     )
+
+
+def num_coordinates(spec: ModelSpec) -> int:
+    """Returns the length of a flat position."""
+    shapes = [site.unconstrained_shape for site in spec.sites if site.kind == "latent"]
+    return sum(math.prod(shape) for shape in shapes)

@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 from .._checks import OWN_FRAMES, check_key, check_open_interval, check_positive_int
 from ._engine import AbstractEngine
 from ._fit import Fit
+from ._flat import num_coordinates
 from ._independent import independent_fit
 from ._init_values import InitLike
 from ._model_spec import ModelSpec
@@ -22,7 +23,6 @@ from ._nested_chunk import (
     first_live,
     run_nested_chunk,
 )
-from ._nuts_chunk import num_coordinates
 from ._population import check_population, check_prior, draw_population, unravel_all
 from ._prior_volume import (
     Weighted,

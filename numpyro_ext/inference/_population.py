@@ -11,9 +11,9 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from ._check import raise_bad_start, refuse_params
 from ._constrain import CHUNK
+from ._flat import unravel_position
 from ._init_values import InitLike, given_positions
 from ._model_spec import ModelSpec
-from ._nuts_chunk import unravel_position
 from ._starts import Start, data_are_valid
 
 # How often a draw that overflows in the unconstrained space is made again.

@@ -16,10 +16,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from .._compat import hmc_transition
+from ._kernel import DIVERGENCE_THRESHOLD
+from ._metric import euclidean_metric, metric_state
 from ._model_spec import ModelSpec
-from ._nuts_chunk import DIVERGENCE_THRESHOLD, euclidean_metric
 from ._population import batch_size, covariance, population_parts
-from ._warmup import metric_state
 
 # A quarter of the period of a Gaussian in its own metric: there, one trajectory
 # forgets where it began.

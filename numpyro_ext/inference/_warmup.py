@@ -4,7 +4,8 @@ The step size follows Hoffman and Gelman (2014), section 3.2, with their constan
 The metric is estimated in windows that double, by Welford's recurrence, and shrunk as
 Stan does: for $n$ draws with covariance $S$,
 $$\hat\Sigma = \frac{n}{n + 5} S + 10^{-3} \frac{5}{n + 5} I.$$
-Its factor is computed when a window ends and at no other step.
+Its factor is computed when a window ends and at no other step. A metric of low rank
+is estimated from the window's draws and gradients at once.
 """
 
 import math
@@ -13,29 +14,20 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
+
+from ._low_rank_metric import low_rank_metric
+from ._metric import LowRankMetric, Metric, host, metric_state
+from ._pool import median_of_chains, pool_spread
 
 # Hoffman and Gelman (2014), section 3.2.1: shrinkage, stabiliser, and forgetting rate.
 GAMMA, T0, KAPPA = 0.05, 10.0, 0.75
 # Stan's reference manual, "Automatic parameter tuning".
 INITIAL_BUFFER, FIRST_WINDOW, FINAL_BUFFER = 75, 25, 50
+# Hoffman, Radul and Sountsov (2021), section 3: Adam's rate and decay.
+LENGTH_RATE, LENGTH_DECAY = 0.025, 0.95
 # A covariance of d x d from fewer draws than this times d is noise off its diagonal.
 DENSE_DRAWS_PER_DIMENSION = 2
-
-
-# Host arrays stand in for device arrays before the first call: jit takes both, and
-# making device arrays one by one would cost more than a short run.
-host: Any = np
-
-
-class MetricState(NamedTuple):
-    r"""The inverse mass matrix (an estimate of the covariance), and its factor.
-
-    With the covariance $\Sigma = L L^T$, momenta are $L^{-T} n$, $n \sim N(0, I)$.
-    """
-
-    inverse_mass: Float[Array, " n"] | Float[Array, "n n"]
-    factor: Float[Array, " n"] | Float[Array, "n n"]
 
 
 class StepSizeState(NamedTuple):
@@ -56,12 +48,40 @@ class WindowState(NamedTuple):
     spread: Float[Array, " n"] | Float[Array, "n n"]
 
 
+class History(NamedTuple):
+    """The draws of one window with their gradients, which a low rank metric needs.
+
+    It passes by the branches of a step, which would copy it.
+    """
+
+    draws: Float[Array, "rows n"]
+    grads: Float[Array, "rows n"]
+
+    def record(
+        self,
+        row: Int[Array, ""],
+        position: Float[Array, " n"],
+        grad: Float[Array, " n"],
+    ) -> "History":
+        return History(self.draws.at[row].set(position), self.grads.at[row].set(grad))
+
+
+class LengthState(NamedTuple):
+    """The length of trajectories, its average, and the size of its derivatives."""
+
+    log_length: Float[Array, ""]
+    log_average: Float[Array, ""]
+    square: Float[Array, ""]
+    num_steps: Float[Array, ""]
+
+
 class WarmupState(NamedTuple):
     """All that warm-up adapts."""
 
     step_size: StepSizeState
-    window: WindowState
-    metric: MetricState
+    window: WindowState | None
+    metric: Metric
+    length: LengthState | None = None
 
 
 class Stage(NamedTuple):
@@ -70,12 +90,15 @@ class Stage(NamedTuple):
     is_warmup: Bool[np.ndarray, " steps"]
     is_slow: Bool[np.ndarray, " steps"]
     is_window_end: Bool[np.ndarray, " steps"]
+    # In its window; 0 outside of windows, where nothing is read.
+    row: Int[np.ndarray, " steps"]
 
 
 def stages(num_warmup: int, num_steps: int) -> Stage:
     """Returns Stan's schedule: a fast buffer, doubling slow windows, a fast buffer."""
     step = np.arange(num_steps)
     is_slow, is_end = np.zeros(num_steps, bool), np.zeros(num_steps, bool)
+    row = np.zeros(num_steps, np.int32)
     initial, final, size = INITIAL_BUFFER, FINAL_BUFFER, FIRST_WINDOW
     if num_warmup < initial + size + final:
         initial, final = int(0.15 * num_warmup), int(0.1 * num_warmup)
@@ -86,31 +109,22 @@ def stages(num_warmup: int, num_steps: int) -> Stage:
         while start < stop:
             # A window that leaves no room for the next one takes what is left.
             size = size if start + 3 * size <= stop else stop - start
+            row[start : start + size] = np.arange(size)
             start, size = start + size, 2 * size
             is_end[start - 1] = True
-    return Stage(step < num_warmup, is_slow, is_end)
+    return Stage(step < num_warmup, is_slow, is_end, row)
 
 
-def host_metric(inverse_mass: Any) -> MetricState:
-    """Factors an inverse mass matrix on the host, diagonal (n,) or dense (n, n)."""
-    if inverse_mass.ndim == 1:
-        return MetricState(inverse_mass, 1.0 / host.sqrt(inverse_mass))
-    factor = host.linalg.inv(host.linalg.cholesky(inverse_mass)).T
-    return MetricState(inverse_mass, factor.astype(inverse_mass.dtype))
+def start_warmup(
+    step_size: Any, metric: Metric, *, length: float | None = None
+) -> WarmupState:
+    """Returns the state before the first step, on the host.
 
-
-def metric_state(inverse_mass: Array) -> MetricState:
-    """Factors an inverse mass matrix, diagonal (n,) or dense (n, n)."""
-    if inverse_mass.ndim == 1:
-        return MetricState(inverse_mass, jax.lax.rsqrt(inverse_mass))
-    lower = jnp.linalg.cholesky(inverse_mass)
-    identity = jnp.eye(len(lower), dtype=lower.dtype)
-    inverse = jax.scipy.linalg.solve_triangular(lower, identity, lower=True)
-    return MetricState(inverse_mass, inverse.T)
-
-
-def start_warmup(step_size: Any, metric: MetricState) -> WarmupState:
-    """Returns the state before the first step, on the host."""
+    Args:
+        step_size: the first step size.
+        metric: the first metric.
+        length: the first length of trajectories, if it is to be found.
+    """
     zero, log_step = host.zeros_like(step_size), host.log(step_size)
     # Without warm-up, the averaged step size is the one that was given.
     averaging = StepSizeState(
@@ -120,35 +134,73 @@ def start_warmup(step_size: Any, metric: MetricState) -> WarmupState:
         zero,
         (host.log(10.0) + log_step).astype(log_step.dtype),
     )
+    if isinstance(metric, LowRankMetric):
+        return WarmupState(averaging, None, metric)
     spread = host.zeros_like(metric.inverse_mass)
-    window = WindowState(
-        zero, host.zeros_like(spread[0] if spread.ndim == 2 else spread), spread
-    )
-    return WarmupState(averaging, window, metric)
+    mean = host.zeros_like(spread[0] if spread.ndim == 2 else spread)
+    window = WindowState(zero, mean, spread)
+    if length is None:
+        return WarmupState(averaging, window, metric)
+    log_length = host.log(length).astype(log_step.dtype)
+    lengths = LengthState(log_length, log_length, zero, zero)
+    return WarmupState(averaging, window, metric, lengths)
+
+
+def start_history(metric: Metric, num_warmup: int) -> History | None:
+    """Returns an empty history, as long as the longest window, on the host."""
+    if not isinstance(metric, LowRankMetric):
+        return None
+    num_rows = 1 + int(stages(num_warmup, num_warmup).row.max(initial=0))
+    rows = host.zeros((num_rows, metric.scale.shape[-1]), metric.scale.dtype)
+    return History(rows, rows)
 
 
 def update_warmup(
     state: WarmupState,
+    history: History | None,
     position: Float[Array, " n"],
+    grad: Float[Array, " n"],
     acceptance_rate: Float[Array, ""],
     *,
     target_accept: Float[Array, ""],
     is_slow: Bool[Array, ""],
     is_window_end: Bool[Array, ""],
+    row: Int[Array, ""],
+    score: Float[Array, ""] | None = None,
+    pools: bool = False,
 ) -> WarmupState:
-    """Adapts to one step."""
+    """Adapts to one step; the history lacks it still.
+
+    With `pools`, all chains adapt to what they tell together.
+    """
+    if pools:
+        acceptance_rate = median_of_chains(acceptance_rate)
+    length = _lengthen(state.length, score)
     step_size = _average(state.step_size, target_accept - acceptance_rate)
     window = jax.lax.cond(
         is_slow, lambda: _add(state.window, position), lambda: state.window
     )
 
+    def estimate() -> Metric:
+        if window is not None:
+            moments = window.num_draws, window.spread
+            if pools:
+                moments = pool_spread(*moments)
+            return metric_state(_covariance(*moments))
+        assert history is not None
+        assert isinstance(state.metric, LowRankMetric)
+        rows = history.record(row, position, grad)
+        return low_rank_metric(*rows, row + 1, rank=len(state.metric.values))
+
     def close() -> WarmupState:
         empty = jax.tree.map(jnp.zeros_like, window)
         restarted = _start_averaging(jnp.exp(step_size.log_average))
-        return WarmupState(restarted, empty, metric_state(_covariance(window)))
+        metric = estimate()
+        rescaled = _rescale(length, state.metric, metric)
+        return WarmupState(restarted, empty, metric, rescaled)
 
     def go_on() -> WarmupState:
-        return WarmupState(step_size, window, state.metric)
+        return WarmupState(step_size, window, state.metric, length)
 
     return jax.lax.cond(is_window_end, close, go_on)
 
@@ -169,7 +221,38 @@ def _average(state: StepSizeState, error: Float[Array, ""]) -> StepSizeState:
     return StepSizeState(log_step, log_average, mean_error, count, state.centre)
 
 
-def _add(state: WindowState, position: Float[Array, " n"]) -> WindowState:
+def _lengthen(
+    state: LengthState | None, score: Float[Array, ""] | None
+) -> LengthState | None:
+    """Climbs by Adam without momentum, whose steps do not know the score's unit."""
+    if state is None or score is None:
+        return state
+    score = jnp.where(jnp.isfinite(score), score, 0.0)
+    count = state.num_steps + 1.0
+    square = LENGTH_DECAY * state.square + (1.0 - LENGTH_DECAY) * jnp.square(score)
+    size = jnp.sqrt(square / (1.0 - LENGTH_DECAY**count))
+    change = LENGTH_RATE * score / jnp.where(size > 0.0, size, 1.0)
+    log_length = state.log_length + change
+    forget = count**-KAPPA
+    log_average = forget * log_length + (1.0 - forget) * state.log_average
+    return LengthState(log_length, log_average, square, count)
+
+
+def _rescale(
+    state: LengthState | None, before: Metric, after: Metric
+) -> LengthState | None:
+    """Tells the length in the units of another metric, and averages anew."""
+    if state is None:
+        return None
+    widest = jnp.max(after.variances() / before.variances())
+    log_length = state.log_length - 0.5 * jnp.log(widest)
+    zero = jnp.zeros_like(log_length)
+    return LengthState(log_length, log_length, zero, zero)
+
+
+def _add(state: WindowState | None, position: Float[Array, " n"]) -> WindowState | None:
+    if state is None:
+        return None
     count = state.num_draws + 1.0
     before = position - state.mean
     mean = state.mean + before / count
@@ -179,9 +262,8 @@ def _add(state: WindowState, position: Float[Array, " n"]) -> WindowState:
     return WindowState(count, mean, state.spread + product)
 
 
-def _covariance(window: WindowState) -> Array:
-    count = window.num_draws
-    covariance = window.spread / (count - 1.0)
+def _covariance(count: Float[Array, ""], spread: Array) -> Array:
+    covariance = spread / (count - 1.0)
     shrunk, target = count / (count + 5.0) * covariance, 1e-3 * 5.0 / (count + 5.0)
     if covariance.ndim == 1:
         return shrunk + target

@@ -17,8 +17,11 @@ from scipy import stats
 from numpyro_ext.diagnostics import diagnose
 from numpyro_ext.diagnostics._tree_groups import chunk_size
 from numpyro_ext.inference import (
+    HMC,
     NUTS,
     SMC,
+    AdjustedMCLMC,
+    ChEES,
     EnsembleMAP,
     EnsembleVI,
     Laplace,
@@ -58,6 +61,9 @@ SHAPES = {
 }
 ENGINES = {
     "NUTS": NUTS(num_warmup=50, num_samples=10, num_chains=2, max_tree_depth=3),
+    "HMC": HMC(num_warmup=50, num_samples=10, num_chains=2),
+    "AdjustedMCLMC": AdjustedMCLMC(num_warmup=50, num_samples=10, num_chains=2),
+    "ChEES": ChEES(num_warmup=50, num_samples=10, num_chains=2),
     "SMC": SMC(num_particles=20, num_populations=2, max_mcmc_steps=2),
     "NestedSampler": NestedSampler(20, num_inner_steps=2, num_samples=20),
     "EnsembleMAP": EnsembleMAP(num_members=3, num_steps=20),
@@ -67,7 +73,14 @@ ENGINES = {
 }
 # The others compile for long.
 FAST = ("Laplace",)
-SIZES = {"NUTS": (2, 10), "EnsembleMAP": (3, 1), "EnsembleVI": (3, 10)}
+SIZES = {
+    "NUTS": (2, 10),
+    "HMC": (2, 10),
+    "AdjustedMCLMC": (2, 10),
+    "ChEES": (2, 10),
+    "EnsembleMAP": (3, 1),
+    "EnsembleVI": (3, 10),
+}
 
 
 @functools.cache

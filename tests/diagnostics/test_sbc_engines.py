@@ -10,8 +10,11 @@ import pytest
 
 from numpyro_ext.diagnostics import sbc
 from numpyro_ext.inference import (
+    HMC,
     NUTS,
     SMC,
+    AdjustedMCLMC,
+    ChEES,
     EnsembleVI,
     Laplace,
     ModelSpec,
@@ -53,6 +56,9 @@ def bound(result):
 
 SAMPLERS = {
     "NUTS": NUTS(num_warmup=300, num_samples=300, num_chains=2),
+    "HMC": HMC(num_warmup=300, num_samples=300, num_chains=2),
+    "AdjustedMCLMC": AdjustedMCLMC(num_warmup=300, num_samples=300, num_chains=2),
+    "ChEES": ChEES(num_warmup=200, num_samples=50, num_chains=16),
     "SMC": SMC(num_particles=200, num_populations=1),
     "NestedSampler": NestedSampler(100, num_samples=200),
 }

@@ -13,8 +13,11 @@ from jax.flatten_util import ravel_pytree
 
 import numpyro_ext
 from numpyro_ext.inference import (
+    HMC,
     NUTS,
     SMC,
+    AdjustedMCLMC,
+    ChEES,
     EnsembleMAP,
     EnsembleVI,
     Fit,
@@ -28,6 +31,16 @@ from .targets import TARGETS
 # Names of engines -> (the engine, the statistical efficiency of its draws).
 ENGINES = {
     "NUTS": (NUTS(num_warmup=300, num_samples=1000, num_chains=2), 0.3),
+    "NUTS-low_rank": (
+        NUTS(num_warmup=300, num_samples=1000, num_chains=2, mass_rank=2),
+        0.3,
+    ),
+    "HMC": (HMC(num_warmup=300, num_samples=1000, num_chains=2), 0.3),
+    "AdjustedMCLMC": (
+        AdjustedMCLMC(num_warmup=300, num_samples=1000, num_chains=2),
+        0.3,
+    ),
+    "ChEES": (ChEES(num_warmup=300, num_samples=200, num_chains=16), 0.3),
     "SMC": (SMC(), 0.5),
     # The dead points are fewer than the draws that are taken of them.
     "NestedSampler": (NestedSampler(num_samples=2000), 0.4),

@@ -1,12 +1,12 @@
-"""A stretch of one NUTS chain as one compiled program.
+"""A stretch of one Markov chain as one compiled program.
 
-The same kernel serves warm-up and sampling, so the tree is compiled once; the number
+The same kernel serves warm-up and sampling, so it is compiled once; the number
 of a step, shared by all chains, says what is adapted. The search for a start and the
 map to constrained draws are part of the program too.
 """
 
 import functools
-import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -15,22 +15,22 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, Integer, Key, PyTree
 
-from .._compat import EuclideanMetric, nuts_transition
 from ._flat import unravel_position
+from ._kernel import AbstractKernel, Point, Tuned
+from ._metric import LowRankMetric, Metric, MetricState, host
 from ._model_spec import ModelSpec
 from ._starts import find_start
 from ._warmup import (
-    MetricState,
+    History,
+    LengthState,
     StepSizeState,
     WarmupState,
     WindowState,
-    host,
+    start_history,
     start_warmup,
     update_warmup,
 )
 
-# Change of energy above which a trajectory has left the typical set (Stan's value).
-DIVERGENCE_THRESHOLD = 1000
 MAX_START_TRIES = 100
 
 
@@ -43,6 +43,19 @@ class ChainState(NamedTuple):
     warmup: WarmupState
     start_is_finite: Bool[Array, ""]
     data_are_valid: Bool[Array, ""]
+    history: History | None = None
+
+
+# What the state of a chain is made of, for those who read it from disk.
+_STATES = (
+    ChainState,
+    WarmupState,
+    StepSizeState,
+    WindowState,
+    LengthState,
+    MetricState,
+    LowRankMetric,
+)
 
 
 class ChunkInput(NamedTuple):
@@ -53,27 +66,26 @@ class ChunkInput(NamedTuple):
     is_warmup: Bool[Array, " steps"]
     is_slow: Bool[Array, " steps"]
     is_window_end: Bool[Array, " steps"]
+    row: Int[Array, " steps"]
 
 
 class ChunkSettings(NamedTuple):
-    """What is compiled into the program."""
+    """How starts are found; compiled into the program."""
 
-    max_tree_depth: int
     init_strategy: str
     num_candidates: int
 
 
 class Draw(NamedTuple):
-    """What is kept of one step."""
+    """What is kept of one step; `counts` is what the kernel counts."""
 
     position: Float[Array, " n"]
     lp: Float[Array, ""]
-    energy: Float[Array, ""]
+    energy: Float[Array, ""] | None
     acceptance_rate: Float[Array, ""]
     step_size: Float[Array, ""]
     diverging: Bool[Array, ""]
-    n_steps: Int[Array, ""]
-    tree_depth: Int[Array, ""]
+    counts: dict[str, Int[Array, ""]]
 
 
 def run_chunk(
@@ -82,6 +94,7 @@ def run_chunk(
     chain: Integer[Array, ""],
     state: ChainState,
     inputs: ChunkInput,
+    kernel: AbstractKernel,
     target_accept: Float[Array, ""],
     finds_start: Bool[Array, ""],
     settings: ChunkSettings,
@@ -101,17 +114,27 @@ def run_chunk(
     def begin() -> ChainState:
         return _begin(spec, key, state, settings, finds_start)
 
-    def one(state: ChainState, step: ChunkInput) -> tuple[ChainState, Draw]:
-        return jax.lax.cond(
+    def one(
+        carry: tuple[ChainState, History | None], step: ChunkInput
+    ) -> tuple[tuple[ChainState, History | None], Draw]:
+        state, history = carry
+        state, drawn = jax.lax.cond(
             step.is_active,
-            lambda: _step(log_density, key, state, step, target_accept, settings),
-            lambda: (state, _no_draw(state)),
+            lambda: _step(
+                log_density, key, state, history, step, kernel, target_accept
+            ),
+            lambda: (state, _no_draw(state, kernel)),
         )
+        if history is not None:
+            history = history.record(step.row, state.position, state.grad)
+        return (state, history), drawn
 
+    history, state = state.history, state._replace(history=None)
     state = jax.lax.cond(inputs.step[0] == 0, begin, lambda: state)
-    state, drawn = jax.lax.scan(one, state, inputs)
+    (state, history), drawn = jax.lax.scan(one, (state, history), inputs)
     positions = jax.vmap(unravel)(drawn.position)
     constrain = functools.partial(spec.constrain, deterministic=True)
+    state = state._replace(history=history)
     return state, drawn, positions, jax.vmap(constrain)(positions)
 
 
@@ -144,96 +167,73 @@ def _begin(
 
 
 def _step(
-    log_density: Any,
+    log_density: Callable[[Array], Array],
     key: Key[Array, ""],
     state: ChainState,
+    history: History | None,
     step: ChunkInput,
+    kernel: AbstractKernel,
     target_accept: Float[Array, ""],
-    settings: ChunkSettings,
 ) -> tuple[ChainState, Draw]:
     sizes = state.warmup.step_size
     log_step = jnp.where(step.is_warmup, sizes.log_step, sizes.log_average)
     step_size = jnp.exp(log_step)
-    hmc, info = nuts_transition(DIVERGENCE_THRESHOLD)(
+    lengths = state.warmup.length
+    length = None
+    if lengths is not None:
+        log_length = jnp.where(step.is_warmup, lengths.log_length, lengths.log_average)
+        length = jnp.exp(log_length)
+    made = kernel(
         jax.random.fold_in(key, step.step),
-        (state.position, state.log_density, state.grad),
+        Point(state.position, state.log_density, state.grad),
         log_density,
-        step_size,
-        euclidean_metric(state.warmup.metric),
-        settings.max_tree_depth,
+        Tuned(step_size, state.warmup.metric, length),
     )
     # A trajectory that ends in NaN at once has no acceptance rate: it accepts nothing.
-    acceptance_rate = jnp.nan_to_num(info.acceptance_rate)
+    acceptance_rate = jnp.nan_to_num(made.acceptance_rate)
     warmup = jax.lax.cond(
         step.is_warmup,
         lambda: update_warmup(
             state.warmup,
-            hmc.position,
+            history,
+            made.point.position,
+            made.point.grad,
             acceptance_rate,
             target_accept=target_accept,
             is_slow=step.is_slow,
             is_window_end=step.is_window_end,
+            row=step.row,
+            score=made.score,
+            pools=kernel.pools,
         ),
         lambda: state.warmup,
     )
     drawn = Draw(
-        position=hmc.position,
-        lp=hmc.logdensity,
-        energy=info.energy,
+        position=made.point.position,
+        lp=made.point.log_density,
+        energy=made.energy,
         acceptance_rate=acceptance_rate,
         step_size=step_size,
-        diverging=info.is_divergent,
-        n_steps=jnp.asarray(info.num_integration_steps, jnp.int32),
-        tree_depth=jnp.asarray(info.num_trajectory_expansions, jnp.int32),
+        diverging=made.diverging,
+        counts=made.counts,
     )
-    new = ChainState(
-        hmc.position,
-        hmc.logdensity,
-        hmc.logdensity_grad,
-        warmup,
-        state.start_is_finite,
-        state.data_are_valid,
-    )
-    return new, drawn
+    flags = state.start_is_finite, state.data_are_valid
+    return ChainState(*made.point, warmup, *flags), drawn
 
 
-def _no_draw(state: ChainState) -> Draw:
+def _no_draw(state: ChainState, kernel: AbstractKernel) -> Draw:
     zero, false = jnp.zeros_like(state.log_density), jnp.zeros((), bool)
-    count = jnp.zeros((), jnp.int32)
-    return Draw(state.position, zero, zero, zero, zero, false, count, count)
-
-
-def euclidean_metric(state: MetricState) -> EuclideanMetric:
-    """Makes BlackJAX's metric of a factor that is there already."""
-    inverse_mass, factor = state
-
-    def multiply(matrix: Array, vector: Array) -> Array:
-        return matrix * vector if matrix.ndim == 1 else matrix @ vector
-
-    def sample_momentum(key: Key[Array, ""], position: Array) -> Array:
-        return multiply(factor, jax.random.normal(key, position.shape, position.dtype))
-
-    def kinetic_energy(momentum: Array, position: Array | None = None) -> Array:
-        return 0.5 * jnp.dot(multiply(inverse_mass, momentum), momentum)
-
-    def check_turning(
-        left: Array,
-        right: Array,
-        total: Array,
-        position_left: Array | None = None,
-        position_right: Array | None = None,
-    ) -> Array:
-        # Betancourt (2013): the trajectory turns when an end moves against the sum.
-        velocity = multiply(inverse_mass, total - (left + right) / 2)
-        return (jnp.dot(left, velocity) <= 0) | (jnp.dot(right, velocity) <= 0)
-
-    return EuclideanMetric(sample_momentum, kinetic_energy, check_turning)
+    counts = {name: jnp.zeros((), jnp.int32) for name in kernel.count_names}
+    energy = zero if kernel.has_energy else None
+    return Draw(state.position, zero, energy, zero, zero, false, counts)
 
 
 def initial_state(
     position: Any,
     step_size: float,
-    metric: MetricState,
+    metric: Metric,
+    num_warmup: int,
+    length: float | None,
 ) -> ChainState:
     """Returns the state that the first chunk begins with, on the host."""
     scalar = position.dtype.type
@@ -241,42 +241,46 @@ def initial_state(
         position=position,
         log_density=scalar(0.0),
         grad=host.zeros_like(position),
-        warmup=start_warmup(scalar(step_size), metric),
+        warmup=start_warmup(scalar(step_size), metric, length=length),
         start_is_finite=host.bool_(True),
         data_are_valid=host.bool_(True),
+        history=start_history(metric, num_warmup),
     )
-
-
-def num_coordinates(spec: ModelSpec) -> int:
-    """Returns the length of a flat position."""
-    shapes = [site.unconstrained_shape for site in spec.sites if site.kind == "latent"]
-    return sum(math.prod(shape) for shape in shapes)
 
 
 def pack_state(states: list[ChainState], step: int) -> dict[str, Any]:
-    """Turns the states of chains into nested dictionaries, which go to disk."""
-    stacked = jax.tree.map(lambda *leaves: jax.device_put(np.stack(leaves)), *states)
+    """Turns the states of chains into nested dictionaries, which go to disk.
+
+    They are past their warm-up, whose history nobody needs any more.
+    """
+    kept = [state._replace(history=None) for state in states]
+    stacked = jax.tree.map(lambda *leaves: jax.device_put(np.stack(leaves)), *kept)
     return {"step": jax.device_put(np.asarray(step)), "chains": _to_dict(stacked)}
 
 
-def unpack_state(packed: dict[str, Any], num_chains: int) -> list[ChainState]:
+def unpack_state(
+    packed: dict[str, Any], num_chains: int, num_warmup: int
+) -> list[ChainState]:
     """Inverts `pack_state`, for as many chains as there are."""
-    chains = jax.tree.map(np.asarray, packed["chains"])
-    warmup = chains["warmup"]
-    stacked = ChainState(
-        **chains
-        | {
-            "warmup": WarmupState(
-                step_size=StepSizeState(**warmup["step_size"]),
-                window=WindowState(**warmup["window"]),
-                metric=MetricState(**warmup["metric"]),
-            )
-        }
-    )
-    return [jax.tree.map(lambda x, i=i: x[i], stacked) for i in range(num_chains)]
+    stacked = _from_dict(jax.tree.map(np.asarray, packed["chains"]))
+    history = start_history(stacked.warmup.metric, num_warmup)
+    return [
+        jax.tree.map(lambda x, i=i: x[i], stacked)._replace(history=history)
+        for i in range(num_chains)
+    ]
 
 
 def _to_dict(state: Any) -> Any:
     if not hasattr(state, "_asdict"):
         return state
-    return {name: _to_dict(value) for name, value in state._asdict().items()}
+    items = state._asdict().items()
+    return {name: _to_dict(value) for name, value in items if value is not None}
+
+
+def _from_dict(packed: Any) -> Any:
+    """Finds the state that has the names of the dictionary."""
+    if not isinstance(packed, dict):
+        return packed
+    kind = next(kind for kind in _STATES if set(packed) <= set(kind._fields))
+    values = dict.fromkeys(kind._fields) | packed
+    return kind(**{name: _from_dict(value) for name, value in values.items()})
