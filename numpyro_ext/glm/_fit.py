@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from .._checks import check_choice
@@ -134,9 +133,11 @@ def fit(
     method = dispersion if isinstance(dispersion, str) else None
     known = None if method else jnp.asarray(dispersion, data.X.dtype)
     fitted = _fit(family, data, init, settings, known, method, names)
-    if isinstance(fitted.codes, Tracer):
+    try:
+        status = np.asarray(fitted.codes)[0]
+    except jax.errors.TracerArrayConversionError:
         return fitted
-    if np.asarray(fitted.codes)[0] != Status.CONVERGED:
+    if status != Status.CONVERGED:
         if strict:
             raise_for_status(fitted)
         warn_for_status(fitted)

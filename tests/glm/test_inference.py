@@ -1,6 +1,8 @@
 """Tests and intervals by the likelihood, and quantile residuals, by other means."""
 
+import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import statsmodels.api as sm
@@ -130,6 +132,23 @@ def test_an_interval_without_an_end_is_infinite():
     with pytest.warns(UserWarning, match="SEPARATED"):
         fitted = glm.fit(glm.Bernoulli(), np.column_stack([np.ones(N), group]), y)
     assert not np.isfinite(float(glm.infer(fitted, ci="profile").high[1]))
+
+
+# -- what a fit already knows ----------------------------------------------------------
+
+
+def test_a_changed_fit_gets_errors_of_its_own():
+    rng = np.random.default_rng(5)
+    X = np.column_stack([np.ones(50), rng.normal(size=50)])
+    fitted = glm.fit(glm.Poisson(), X, rng.poisson(2.0, 50) * 1.0)
+    changed = eqx.tree_at(lambda f: f.params.disp, fitted, jnp.asarray(4.0))
+    np.testing.assert_allclose(
+        glm.infer(changed).se, 2.0 * glm.infer(fitted).se, rtol=1e-12
+    )
+    same = jax.tree.map(lambda x: x, fitted)
+    np.testing.assert_allclose(
+        glm.infer(same).covariance, glm.infer(fitted).covariance, rtol=1e-12
+    )
 
 
 # -- randomised quantile residuals -----------------------------------------------------
