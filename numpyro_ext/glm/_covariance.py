@@ -108,10 +108,9 @@ def covariance(
     """Returns the covariance of the estimates, of the named kind."""
     kind = default_covariance(fitted) if kind == "auto" else kind
     problem, point = fitted.problem, fitted.point
-    scale = _scale(fitted)
     if kind in ("fisher", "observed"):
-        found = information(problem, point, fitted.geometry, kind)
-        return scale * found.inverse
+        return scaled_inverse(fitted, problem, kind)
+    scale = _scale(fitted)
     if kind == "opg":
         outer = meat(problem, point, jnp.ones(fitted.data.X.shape[0]))
         return jnp.square(scale) * invert(fitted.geometry, outer, point)
@@ -131,6 +130,14 @@ def covariance(
     middle = meat(problem, point, factor)
     middle = middle * (n / (n - k)) if kind == "HC1" else middle
     return bread @ middle @ bread
+
+
+def scaled_inverse(
+    fitted: FittedGLM, problem: Problem, kind: Covariance
+) -> Float[Array, "d d"]:
+    """Returns the dispersion times the inverse information of the fit's problem."""
+    found = information(problem, fitted.point, fitted.geometry, kind)
+    return _scale(fitted) * found.inverse
 
 
 def leverage(fitted: FittedGLM) -> Float[Array, " n"]:

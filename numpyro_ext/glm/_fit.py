@@ -220,7 +220,8 @@ def _find(
     else:
         start = point_of(family, init, dtype)
     problem = Problem(family, data, shapes, scaled=family.has_dispersion)
-    fixed = jax.tree.map(lax.stop_gradient, problem)
+    with_copy = problem.for_many_passes()
+    fixed = jax.tree.map(lax.stop_gradient, with_copy)
     solution = solve(
         fixed, jax.tree.map(lax.stop_gradient, start), is_valid(family, data), settings
     )
@@ -247,7 +248,7 @@ def _find(
     fitted = _assembled(found, family, data, settings, method)
     if default_covariance(fitted) != "fisher":
         return found
-    inference = default_inference(fitted)
+    inference = default_inference(fitted, with_copy)
     inference = assemble(Inference, {**vars(inference), "params": None})
     return assemble(_Found, {**vars(found), "inference": inference})
 

@@ -1,5 +1,6 @@
 """`infer`: standard errors, tests and intervals of a fit, without refitting it."""
 
+from functools import partial
 from typing import Any, Literal
 
 import equinox as eqx
@@ -11,8 +12,15 @@ from jaxtyping import Array, ArrayLike, Float
 from numpyro.distributions import biject_to
 
 from .._checks import check_choice, check_open_interval
-from ._covariance import COVARIANCES, Covariance, covariance, default_covariance
+from ._covariance import (
+    COVARIANCES,
+    Covariance,
+    covariance,
+    default_covariance,
+    scaled_inverse,
+)
 from ._geometry import diagonal_of
+from ._objective import Problem
 from ._profile import likelihood_ratios, profile_intervals, scores_of_restricted
 from ._result import FittedGLM, Params, known_inference
 
@@ -129,15 +137,16 @@ def infer(
     )
 
 
-def default_inference(fitted: FittedGLM) -> Inference:
-    """Returns what `infer` says by default, of a fit without names."""
-    cov, test, ci, level = _DEFAULTS
-    return inference_of(
-        fitted, None, cov=cov, test=test, ci=ci, level=level, num_clusters=0
-    )
+def default_inference(fitted: FittedGLM, problem: Problem) -> Inference:
+    """Returns what `infer` says by default, of a fit without names and its problem."""
+    _, test, ci, level = _DEFAULTS
+    kind = default_covariance(fitted)
+    matrix = scaled_inverse(fitted, problem, kind)
+    return _read(fitted, matrix, cov=kind, test=test, ci=ci, level=level)
 
 
-def inference_of(
+@partial(jax.jit, static_argnames=("cov", "test", "ci", "level", "num_clusters"))
+def _infer(
     fitted: FittedGLM,
     clusters: Array | None,
     *,
@@ -147,9 +156,21 @@ def inference_of(
     level: float,
     num_clusters: int,
 ) -> Inference:
-    """Returns what `infer` does, of a fit without names."""
     kind = default_covariance(fitted) if cov == "auto" else cov
     matrix = covariance(fitted, kind, clusters, num_clusters)
+    return _read(fitted, matrix, cov=kind, test=test, ci=ci, level=level)
+
+
+def _read(
+    fitted: FittedGLM,
+    matrix: Float[Array, "d d"],
+    *,
+    cov: str,
+    test: str,
+    ci: str,
+    level: float,
+) -> Inference:
+    """Returns errors, tests and intervals by the covariance."""
     beta = fitted.params.beta
     m, p = fitted.point.beta.shape
     variance = diagonal_of(matrix)[: m * p].reshape(m, p)
@@ -178,16 +199,11 @@ def inference_of(
         covariance=matrix,
         aux_se=_aux_errors(fitted, matrix[m * p :, m * p :]),
         df=df,
-        cov=kind,
+        cov=cov,
         test=test,
         ci=ci,
         level=level,
     )
-
-
-_infer = jax.jit(
-    inference_of, static_argnames=("cov", "test", "ci", "level", "num_clusters")
-)
 
 
 def _two_sided(stat: Array, df: Array) -> Array:

@@ -110,8 +110,10 @@ def _pack(*numbers: Any, dtype: Any) -> Float[Array, " 9"]:
 def solve(
     problem: Problem, start: Point, is_valid: Bool[Array, ""], settings: Newton
 ) -> Solution:
-    """Minimises the objective; `start.beta` of NaN asks for a start from the data."""
-    problem = problem.for_many_passes()
+    """Minimises the objective; `start.beta` of NaN asks for a start from the data.
+
+    The problem is best one `for_many_passes`.
+    """
     geometry, first, second = _first_points(problem, start)
     is_valid = is_valid & jnp.all(jnp.isfinite(geometry.scale))
     dtype = problem.data.X.dtype

@@ -24,7 +24,7 @@ def _held(fitted: FittedGLM, j: Array, value: Array) -> tuple[Problem, Solution]
     )
     start = Point(fitted.point.beta.at[:, j].set(0.0), fitted.point.theta)
     is_fine = jnp.all(jnp.isfinite(start.beta))
-    return problem, solve(problem, start, is_fine, fitted.settings)
+    return problem, solve(problem.for_many_passes(), start, is_fine, fitted.settings)
 
 
 def _penalty(fitted: FittedGLM, j: Array, value: Array) -> Array:
