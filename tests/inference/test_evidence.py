@@ -23,6 +23,7 @@ from numpyro_ext.inference._prior_volume import (
     num_live,
     weigh_points,
 )
+from numpyro_ext.inference._smc import combine
 
 from .posteriors import POSTERIORS, unlabel
 from .targets import TARGETS
@@ -284,6 +285,28 @@ def test_populations_that_disagree_are_reported(key):
     engine = SMC(num_particles=12, num_populations=4)
     with pytest.warns(UserWarning, match="populations of SMC disagree"):
         engine.run(ModelSpec(model, observed="comb"), key)
+
+
+def test_a_run_of_too_many_temperatures_ends_with_a_word(key):
+    spec = ModelSpec(coin, np.tile(FLIPS, 40))
+    small = {"num_particles": 200, "num_populations": 2}
+    with pytest.raises(ValueError, match=r"`max_temperatures=1` steps"):
+        SMC(**small, max_temperatures=1).run(spec, key)
+
+
+def test_a_population_that_was_cut_short_counts_for_nothing(key):
+    spec = ModelSpec(coin, FLIPS)
+    engine = SMC(num_particles=200, num_populations=2)
+    runs = engine._run_populations(spec, key)
+    alone = combine(runs[:1])
+    last = runs[1].steps[-1]._replace(temperature=np.asarray(0.5))
+    on_its_way = runs[1]._replace(steps=[last])
+    cut = combine([runs[0], on_its_way._replace(is_cut=True)])
+    assert cut.value == alone.value
+    assert cut.error == alone.error
+    # One that lost all its particles is an estimate of zero.
+    lost = combine([runs[0], on_its_way])
+    np.testing.assert_allclose(lost.value, alone.value - math.log(2.0))
 
 
 # -- the points of a nested run --------------------------------------------------------
