@@ -214,7 +214,10 @@ def euclidean_metric(state: MetricState) -> EuclideanMetric:
         return multiply(factor, jax.random.normal(key, position.shape, position.dtype))
 
     def kinetic_energy(momentum: Array, position: Array | None = None) -> Array:
-        return 0.5 * jnp.dot(multiply(inverse_mass, momentum), momentum)
+        energy = 0.5 * jnp.dot(multiply(inverse_mass, momentum), momentum)
+        # Where the products overflow, a sum of infinities may be -inf, and the most
+        # impossible end of a trajectory would be accepted.
+        return jnp.where(energy >= 0.0, energy, jnp.inf)
 
     def check_turning(
         left: Array,

@@ -28,6 +28,9 @@ TRAJECTORY = math.pi / 2
 JITTER = 0.4
 # The log step size differs between places by no more than this, either way.
 MAX_LOG_SCALE = 4.0
+# Where particles lie further apart than three times the width of the density, squared,
+# they are in several modes.
+APART = 9.0
 # Moves end when this many in a row lowered no correlation with the start that is still
 # too large by so much: of particles in modes that they never leave, it stays.
 MIN_FALL = 0.01
@@ -205,7 +208,9 @@ def narrow(
     metric of their covariance leave each mode at once. For any density the gradient's
     second moment $F$ is at least the inverse of the covariance, with equality for a
     Gaussian; between modes it tells the width of one. In the metric of the covariance,
-    a direction in which $F$ is $\lambda > 1$ is made narrower by $\sqrt{\lambda}$.
+    a direction in which $F$ is $\lambda > 9$ is made narrower by $\sqrt{\lambda}$.
+    Below that it is left: one mode with a neck has narrow places too, and a wide part
+    that takes wide steps.
     """
     scales = jnp.exp(jax.vmap(log_scale)(particles.positions))
     grad = particles.grad * scales[:, None]
@@ -213,11 +218,12 @@ def narrow(
     grad = jnp.where(is_used, grad, 0.0)
     num = jnp.maximum(jnp.sum(is_used), 1)
     if matrix.ndim == 1:
-        return matrix / jnp.maximum(jnp.sum(grad**2, axis=0) / num * matrix, 1.0)
+        values = jnp.sum(grad**2, axis=0) / num * matrix
+        return matrix / jnp.where(values > APART, values, 1.0)
     factor = jnp.linalg.cholesky(matrix)
     whitened = grad @ factor
     values, vectors = jnp.linalg.eigh(whitened.T @ whitened / num)
-    root = factor @ (vectors / jnp.sqrt(jnp.maximum(values, 1.0)))
+    root = factor @ (vectors / jnp.sqrt(jnp.where(values > APART, values, 1.0)))
     return root @ root.T
 
 
