@@ -68,7 +68,7 @@ class SMC(AbstractEngine):
         target_accept: acceptance rate that the step size aims at.
         max_correlation: at each temperature, particles move until their rank
             correlation with where they began is below this at each coordinate, or
-            stays.
+            no longer falls.
         max_temperatures: a population that needs more is left out, and the status
             says so.
         max_mcmc_steps: at each temperature, at most so many trajectories.
@@ -90,7 +90,7 @@ class SMC(AbstractEngine):
     _: dataclasses.KW_ONLY
     target_ess: float = 0.5
     target_accept: float = 0.8
-    max_correlation: float = 0.1
+    max_correlation: float = 0.05
     max_temperatures: int = 300
     max_mcmc_steps: int = 100
     max_leapfrog_steps: int = 32

@@ -34,7 +34,7 @@ APART = 9.0
 # Moves end when this many in a row lowered no correlation with the start that is still
 # too large by so much: of particles in modes that they never leave, it stays.
 MIN_FALL = 0.01
-MAX_STALE_MOVES = 2
+MAX_STALE_MOVES = 4
 
 
 class MoveSettings(NamedTuple):

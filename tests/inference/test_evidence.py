@@ -18,12 +18,15 @@ from scipy.stats import halfcauchy, halfnorm, norm
 
 from numpyro_ext._checks import InitializationError
 from numpyro_ext.inference import SMC, ModelSpec, NestedSampler, Status
+from numpyro_ext.inference._nuts_chunk import euclidean_metric
 from numpyro_ext.inference._prior_volume import (
     insertion_p_value,
     num_live,
     weigh_points,
 )
 from numpyro_ext.inference._smc import combine
+from numpyro_ext.inference._smc_moves import Phase, narrow
+from numpyro_ext.inference._warmup import metric_state
 
 from .posteriors import POSTERIORS, unlabel
 from .targets import TARGETS
@@ -307,6 +310,34 @@ def test_a_population_that_was_cut_short_counts_for_nothing(key):
     # One that lost all its particles is an estimate of zero.
     lost = combine([runs[0], on_its_way])
     np.testing.assert_allclose(lost.value, alone.value - math.log(2.0))
+
+
+def test_kinetic_energy_that_overflows_is_infinite_and_never_negative():
+    covariance = jnp.array([[1.0, -0.99], [-0.99, 1.0]])
+    momentum = jnp.array([1.0, 1.1])
+    metric = euclidean_metric(metric_state(covariance))
+    np.testing.assert_allclose(metric.kinetic_energy(momentum), 0.5 * 0.032)
+    # Here the sum of the products is -inf.
+    assert jnp.dot(covariance @ (1e170 * momentum), 1e170 * momentum) == -jnp.inf
+    assert metric.kinetic_energy(1e170 * momentum) == jnp.inf
+
+
+def test_a_covariance_over_two_modes_shrinks_to_the_width_of_one():
+    random = np.random.default_rng(3)
+    root = np.array([[1.0, 0.0], [0.4, 0.2]])
+    within = root @ root.T
+    noise = random.normal(size=(4000, 2))
+    far = np.where(random.uniform(size=4000) < 0.5, 30.0, -30.0)[:, None] * [0.0, 1.0]
+    for centre, spread in ((0.0 * far, within), (far, np.cov(far.T) + within)):
+        positions = centre + noise @ root.T
+        grad = -noise @ np.linalg.inv(root)
+        log_density = -0.5 * np.sum(noise**2, axis=1)
+        phase = Phase(*map(jnp.asarray, (positions, log_density, grad)))
+        metric = narrow(jnp.asarray(spread), phase, lambda position: jnp.zeros(()))
+        whitened = np.linalg.solve(root, np.linalg.solve(root, metric).T)
+        # Along the direction of the modes it is the conditional width.
+        assert 0.9 < np.linalg.eigvalsh(whitened)[0] < 1.1
+        assert np.linalg.eigvalsh(whitened)[1] < 5.0
 
 
 # -- the points of a nested run --------------------------------------------------------
