@@ -45,8 +45,8 @@ ENGINES = {
 }
 # What is integrated out is a matter of the model.
 LATENT = {"hierarchical": "theta_decentered", "multimodal": ()}
-LONG_NUTS = NUTS(num_samples=10_000)
-LONG_SMC = SMC(num_particles=10_000)
+LONG_NUTS = NUTS(num_samples=5000)
+LONG_SMC = SMC(num_particles=4000)
 
 
 def two_groups(y):
