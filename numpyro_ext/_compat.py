@@ -139,7 +139,7 @@ def nested_slices(
         def propose(key: Any, position: Any, log_density: Any) -> Callable[..., Any]:
             del log_density  # the contour alone decides
             kind_key, normal_key, first_key, second_key = jax.random.split(key, 4)
-            along = nss.sample_direction_from_covariance_factor(
+            along: Any = nss.sample_direction_from_covariance_factor(
                 normal_key, position, covariance_factor
             )
             num = len(points)
