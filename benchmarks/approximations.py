@@ -107,7 +107,7 @@ def compare_paths(name, spec):
         engine = Pathfinder(**sizes, num_elbo_draws=elbo_draws)
         times = medians(
             {
-                "ours": lambda engine=engine: engine.run(spec, key, init=starts).draws,
+                "ours": lambda engine=engine: engine.run(spec, key).draws,
                 "BlackJAX": lambda: theirs(key, starts),
             },
             repeats=3,
