@@ -127,7 +127,12 @@ def nested_slices(
     num_inner_steps: int,
     num_delete: int,
 ) -> NestedSlices:
-    """Returns BlackJAX's nested slice sampling.
+    """Returns BlackJAX's nested slice sampling, along directions of two kinds in turn.
+
+    Half of the slices go along directions of the covariance of the live points, and
+    half along the line through two of them. Where live points are in several modes,
+    their covariance knows only the distance between these; two points of one mode know
+    how wide it is.
 
     Args:
         log_parts: position -> (log prior, log likelihood), from one trace.
@@ -149,7 +154,31 @@ def nested_slices(
 
     def directions(key: Any, state: Any, info: Any, params: Any) -> dict[str, Any]:
         del key, info, params
-        return {"covariance_factor": factor(state.particles.position)}
+        points = state.particles.position
+        return {"covariance_factor": factor(points), "points": points}
+
+    def slice_line(
+        make_point: Any, contour: Any, covariance_factor: Any, points: Any
+    ) -> Callable[..., Any]:
+        def propose(key: Any, position: Any, log_density: Any) -> Callable[..., Any]:
+            del log_density  # the contour alone decides
+            kind_key, normal_key, first_key, second_key = jax.random.split(key, 4)
+            along: Any = nss.sample_direction_from_covariance_factor(
+                normal_key, position, covariance_factor
+            )
+            num = len(points)
+            first = jax.random.randint(first_key, (), 0, num)
+            second = first + jax.random.randint(second_key, (), 1, num)
+            across = points[first] - points[second % num]
+            direction = jnp.where(jax.random.bernoulli(kind_key), along, across)
+
+            def at(t: Any) -> tuple[Any, Any]:
+                point = make_point(position + t * direction, contour)
+                return point, point.loglikelihood > contour
+
+            return at
+
+        return propose
 
     def init(positions: Any) -> Any:
         return adaptive.init(positions, jax.vmap(make_point), jnp.nan, directions)
@@ -184,6 +213,7 @@ def nested_slices(
         make_point,
         num_inner_steps,
         num_delete,
+        proposal=slice_line,
         inner_kernel_params=directions,
         update_strategy=from_survivors,
     )

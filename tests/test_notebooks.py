@@ -16,6 +16,7 @@ SLOW = (
     "05_heavy_tails_in_finance",
     "06_counts_both_ways",
     "07_from_fit_to_verdict",
+    "08_one_model_every_engine",
 )
 NOTEBOOKS = [
     pytest.param(

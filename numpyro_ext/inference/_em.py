@@ -122,6 +122,12 @@ class EM(AbstractEngine):
         key = check_key("EM.run", key)
         refuse_params("EM", spec)
         starts = starting_positions(self, spec, key, init, self.num_starts)
+        stay = {n: z for n, z in starts.items() if n not in self.latent}
+        if not stay:
+            raise ValueError(
+                "`EM(latent=...)` names every site, and none is left to maximise over. "
+                "Leave at least one out; for the law of all of them use `NUTS`."
+            )
         completion, is_exact = complete(
             spec,
             self.latent,
@@ -129,12 +135,6 @@ class EM(AbstractEngine):
             prior_weight=self.prior_weight,
             jacobian=self.jacobian,
         )
-        stay = {n: z for n, z in starts.items() if n not in self.latent}
-        if not stay:
-            raise ValueError(
-                "`EM(latent=...)` names every site, and none is left to maximise over. "
-                "Leave at least one out; for the law of all of them use `NUTS`."
-            )
         tol = jnp.asarray(self.tol)
         ends, theta, whole = climb(
             completion, stay, tol, self.max_iterations, self.acceleration

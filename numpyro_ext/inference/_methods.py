@@ -67,7 +67,7 @@ _ROWS = {
         "draws from several modes, log evidence with its error",
         "thousands of particles from the prior to the posterior",
         "populations disagree (`r_hat`)",
-        "log evidence within its errors over 20 keys; 0.1 low under very wide priors",
+        "log evidence within its errors over 20 keys; 0.05 low under very wide priors",
     ),
     "NestedSampler": (
         "weighted draws from several modes, log evidence with its error, no gradients",

@@ -52,9 +52,11 @@ class NestedSampler(AbstractEngine):
     so that the prior volume $X$ above it shrinks by a known factor. Then
     $$p(y) = \int_0^1 L(X)\,dX,$$
     a sum over the dead points, each with the prior volume that it stands for. New
-    points come from slice sampling along directions of the live points' covariance,
-    by BlackJAX; no gradient is needed. A posterior of several modes comes out with the
-    right share of each, as long as each has live points.
+    points come from slice sampling, by BlackJAX, along directions of the live points'
+    covariance and, as often, along the line through two live points (ter Braak, 2006),
+    which fits a mode where there are several; no gradient is needed. A posterior of
+    several modes comes out with the right share of each, as long as each has live
+    points.
 
     The standard error is the standard deviation of the log evidence over simulated
     prior volumes. It takes the new points for independent draws above their contour.
@@ -82,7 +84,8 @@ class NestedSampler(AbstractEngine):
         ValueError: naming the setting and its value.
 
     Source: Skilling (2006), Bayesian Analysis 1, 833-859; Yallup, Kroupa and Handley
-        (2026), arXiv:2601.23252 (slice sampling of many points at once).
+        (2026), arXiv:2601.23252 (slice sampling of many points at once); ter Braak
+        (2006), Statistics and Computing 16, 239-249 (directions of two points).
     """
 
     num_live: int = 500

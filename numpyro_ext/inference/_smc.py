@@ -68,7 +68,9 @@ class SMC(AbstractEngine):
         target_accept: acceptance rate that the step size aims at.
         max_correlation: at each temperature, particles move until their rank
             correlation with where they began is below this at each coordinate, or
-            stays.
+            no longer falls.
+        max_temperatures: a population that needs more is left out, and the status
+            says so.
         max_mcmc_steps: at each temperature, at most so many trajectories.
         max_leapfrog_steps: a trajectory has at most so many steps.
         progress: whether to show a progress bar.
@@ -88,13 +90,19 @@ class SMC(AbstractEngine):
     _: dataclasses.KW_ONLY
     target_ess: float = 0.5
     target_accept: float = 0.8
-    max_correlation: float = 0.1
+    max_correlation: float = 0.05
+    max_temperatures: int = 300
     max_mcmc_steps: int = 100
     max_leapfrog_steps: int = 32
     progress: bool = False
 
     def __check_init__(self) -> None:
-        for name in ("max_mcmc_steps", "num_populations", "max_leapfrog_steps"):
+        for name in (
+            "num_populations",
+            "max_temperatures",
+            "max_mcmc_steps",
+            "max_leapfrog_steps",
+        ):
             check_positive_int("SMC", name, getattr(self, name))
         check_positive_int("SMC", "num_particles", self.num_particles, minimum=10)
         check_open_interval("SMC", "target_ess", self.target_ess, 0.0, 1.0)
@@ -176,8 +184,10 @@ class SMC(AbstractEngine):
             before = run.steps[-1].temperature if run.steps else 0.0
             bar.update(float(np.nan_to_num(info.temperature - before)))
             run.steps.append(info)
-            runs[i] = Run(state, run.steps)
-            return bool(before < info.temperature < 1.0)
+            is_rising = bool(before < info.temperature < 1.0)
+            is_cut = is_rising and len(run.steps) == self.max_temperatures
+            runs[i] = Run(state, run.steps, is_cut)
+            return is_rising and not is_cut
 
         # The first step compiles; the threads then find the program.
         is_going = advance(0)
@@ -196,15 +206,16 @@ class SMC(AbstractEngine):
                 "SMC was interrupted on its way from the prior to the posterior; there "
                 "are no draws yet."
             )
-        _check_arrival(runs)
+        _check_arrival(runs, self.max_temperatures)
         return runs
 
 
 class Run(NamedTuple):
-    """A population, and what its temperatures left."""
+    """A population, what its temperatures left, and whether they were too many."""
 
     state: SMCState
     steps: list[SMCInfo]
+    is_cut: bool = False
 
     @property
     def has_arrived(self) -> bool:
@@ -225,9 +236,11 @@ def combine(runs: list[Run]) -> Evidence:
     dtype = np.asarray(runs[0].state.log_evidence).dtype
     logs = np.array([float(run.state.log_evidence) for run in runs])
     logs[[not run.has_arrived for run in runs]] = -np.inf
+    # What lost its particles has no evidence; of what was cut short, nobody knows.
+    logs[[run.is_cut for run in runs]] = np.nan
     arrived = logs[np.isfinite(logs)]
-    shares = np.exp(logs - logs.max())
-    value = logs.max() + np.log(shares.mean())
+    shares = np.exp(logs - arrived.max())
+    value = arrived.max() + np.log(np.nanmean(shares))
     variances = [float(r.state.variance) for r in runs if r.has_arrived]
     within = float(np.mean(variances))
     between = float(np.var(arrived, ddof=1)) if len(arrived) > 1 else 0.0
@@ -242,7 +255,8 @@ def _pool(
 ) -> tuple[Float[np.ndarray, "draw dim"], Float[np.ndarray, " draw"]]:
     """Draws from all populations in proportion to their evidence, without order."""
     random = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-    shares = np.exp(log_evidences.astype(float) - log_evidences.max())
+    logs = np.nan_to_num(log_evidences.astype(float), nan=-np.inf)
+    shares = np.exp(logs - logs.max())
     size = len(runs[0].state.particles.log_likelihood)
     num = len(runs) * size
     # Systematic: a population of share s gives s * num draws, up to one.
@@ -264,25 +278,38 @@ def _pool(
     return np.concatenate(positions)[order], np.concatenate(log_densities)[order]
 
 
-def _check_arrival(runs: list[Run]) -> None:
+def _check_arrival(runs: list[Run], limit: int) -> None:
     if any(run.has_arrived for run in runs):
         return
     reached = max(float(run.steps[-1].temperature) for run in runs)
+    if any(run.is_cut for run in runs):
+        cause = (
+            f"That took `max_temperatures={limit}` steps. Priors far wider than the "
+            "posterior are the usual cause: narrow them, lower `target_ess`, or raise "
+            "`max_temperatures`."
+        )
+    else:
+        cause = (
+            "It jumps so much that no smaller step keeps enough particles, or all "
+            "particles lost their likelihood. Raise `num_particles`, narrow the "
+            "priors, or use float64."
+        )
     raise ValueError(
         f"No population of SMC arrived at the posterior: the likelihood got to the "
-        f"power {reached:.3g} of 1. It jumps so much that no smaller step keeps enough "
-        "particles, or all particles lost their likelihood. Raise `num_particles`, "
-        "narrow the priors, or use float64."
+        f"power {reached:.3g} of 1. {cause}"
     )
 
 
 def _status(runs: list[Run]) -> MemberStatus:
     num_steps = [len(run.steps) for run in runs]
-    lost = sum(not run.has_arrived for run in runs)
+    cut = sum(run.is_cut for run in runs)
+    lost = sum(not run.has_arrived for run in runs) - cut
     words = f"{len(runs)} populations, {min(num_steps)} to {max(num_steps)} steps"
     if lost:
         words += f"; {lost} lost all particles and count for nothing"
-    return MemberStatus(Status.OK, words)
+    if cut:
+        words += f"; {cut} had not arrived by then and are left out"
+    return MemberStatus(Status.MAX_STEPS if cut else Status.OK, words)
 
 
 def _history(runs: list[Run]) -> dict[str, Array]:

@@ -28,10 +28,13 @@ TRAJECTORY = math.pi / 2
 JITTER = 0.4
 # The log step size differs between places by no more than this, either way.
 MAX_LOG_SCALE = 4.0
-# Moves end when the last one lowered no correlation with the start by this much: of
-# particles in modes that they never leave, it stays.
+# Where particles lie further apart than three times the width of the density, squared,
+# they are in several modes.
+APART = 9.0
+# Moves end when this many in a row lowered no correlation with the start that is still
+# too large by so much: of particles in modes that they never leave, it stays.
 MIN_FALL = 0.01
-MIN_MOVES = 2
+MAX_STALE_MOVES = 4
 
 
 class MoveSettings(NamedTuple):
@@ -60,9 +63,9 @@ class Moved(NamedTuple):
         num_moves: trajectories of each particle so far.
         num_gradients: gradients of each particle so far.
         acceptance_rate: of the last trajectory, mean over particles.
-        fall: how much the last trajectory lowered the rank correlation with the start,
-            by coordinate and for the density.
-        correlation: what is left of it.
+        correlation: rank correlation with the start, by coordinate and for the density.
+        lowest: the lowest one so far.
+        num_stale: the last so many trajectories lowered none that is too large.
     """
 
     particles: Phase
@@ -70,8 +73,9 @@ class Moved(NamedTuple):
     num_moves: Int[Array, ""]
     num_gradients: Int[Array, ""]
     acceptance_rate: Float[Array, ""]
-    fall: Float[Array, " columns"]
     correlation: Float[Array, " columns"]
+    lowest: Float[Array, " columns"]
+    num_stale: Int[Array, ""]
 
 
 def move_particles(
@@ -96,28 +100,31 @@ def move_particles(
     start = _ranks(first)
 
     def goes_on(moved: Moved) -> Bool[Array, ""]:
-        is_correlated = jnp.max(moved.correlation) > settings.max_correlation
-        is_falling = jnp.max(moved.fall) > MIN_FALL
-        more = (moved.num_moves < MIN_MOVES) | (is_correlated & is_falling)
-        return more & (moved.num_moves < settings.max_moves)
+        is_correlated = jnp.any(moved.correlation > settings.max_correlation)
+        is_useful = moved.num_stale < MAX_STALE_MOVES
+        return is_correlated & is_useful & (moved.num_moves < settings.max_moves)
 
     def body(moved: Moved) -> Moved:
         move_key = jax.random.fold_in(key, moved.num_moves)
         particles, accepted, length = move(move_key, moved.particles, moved.log_step)
         log_step = moved.log_step + accepted - settings.target_accept
         correlation = jnp.abs(jnp.mean(start * _ranks(particles), axis=0))
+        is_lower = correlation < moved.lowest - MIN_FALL
+        is_progress = jnp.any((moved.correlation > settings.max_correlation) & is_lower)
         return Moved(
             particles,
             jnp.minimum(log_step, math.log(TRAJECTORY)),
             moved.num_moves + 1,
             moved.num_gradients + length,
             accepted,
-            moved.correlation - correlation,
             correlation,
+            jnp.minimum(moved.lowest, correlation),
+            jnp.where(is_progress, 0, moved.num_stale + 1),
         )
 
     zero, ones = jnp.zeros((), jnp.int32), jnp.ones_like(start[0])
-    moved = Moved(first, log_step, zero, zero, jnp.zeros_like(log_step), ones, ones)
+    accepted = jnp.zeros_like(log_step)
+    moved = Moved(first, log_step, zero, zero, accepted, ones, ones, zero)
     return jax.lax.while_loop(goes_on, body, moved)
 
 
@@ -134,7 +141,8 @@ def _mover(
     """
     num = len(first.log_density)
     everyone = jnp.ones(num, bool)
-    matrix = covariance(first.positions, is_used=everyone)
+    spread = covariance(first.positions, is_used=everyone)
+    matrix = narrow(spread, first, fit_log_scale(first, spread))
     metric = euclidean_metric(metric_state(matrix))
     transition = hmc_transition(DIVERGENCE_THRESHOLD)
     log_scale = fit_log_scale(first, matrix)
@@ -187,6 +195,36 @@ def _ranks(particles: Phase) -> Float[Array, "n columns"]:
     num = len(columns)
     ranks = jnp.argsort(jnp.argsort(columns, axis=0), axis=0).astype(columns.dtype)
     return (ranks - (num - 1) / 2) / math.sqrt((num**2 - 1) / 12)
+
+
+def narrow(
+    matrix: Float[Array, "dim dim"] | Float[Array, " dim"],
+    particles: Phase,
+    log_scale: Callable[[Float[Array, " dim"]], Float[Array, ""]],
+) -> Float[Array, "dim dim"] | Float[Array, " dim"]:
+    r"""Shrinks a covariance along directions in which the density is narrower.
+
+    Particles in several modes lie further apart than a mode is wide, and steps in the
+    metric of their covariance leave each mode at once. For any density the gradient's
+    second moment $F$ is at least the inverse of the covariance, with equality for a
+    Gaussian; between modes it tells the width of one. In the metric of the covariance,
+    a direction in which $F$ is $\lambda > 9$ is made narrower by $\sqrt{\lambda}$.
+    Below that it is left: one mode with a neck has narrow places too, and a wide part
+    that takes wide steps.
+    """
+    scales = jnp.exp(jax.vmap(log_scale)(particles.positions))
+    grad = particles.grad * scales[:, None]
+    is_used = jnp.all(jnp.isfinite(grad), axis=1, keepdims=True)
+    grad = jnp.where(is_used, grad, 0.0)
+    num = jnp.maximum(jnp.sum(is_used), 1)
+    if matrix.ndim == 1:
+        values = jnp.sum(grad**2, axis=0) / num * matrix
+        return matrix / jnp.where(values > APART, values, 1.0)
+    factor = jnp.linalg.cholesky(matrix)
+    whitened = grad @ factor
+    values, vectors = jnp.linalg.eigh(whitened.T @ whitened / num)
+    root = factor @ (vectors / jnp.sqrt(jnp.where(values > APART, values, 1.0)))
+    return root @ root.T
 
 
 def fit_log_scale(

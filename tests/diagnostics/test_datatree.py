@@ -17,6 +17,7 @@ from scipy import stats
 from numpyro_ext.diagnostics import diagnose
 from numpyro_ext.diagnostics._tree_groups import chunk_size
 from numpyro_ext.inference import (
+    EM,
     HMC,
     NUTS,
     SMC,
@@ -67,6 +68,7 @@ ENGINES = {
     "SMC": SMC(num_particles=20, num_populations=2, max_mcmc_steps=2),
     "NestedSampler": NestedSampler(20, num_inner_steps=2, num_samples=20),
     "EnsembleMAP": EnsembleMAP(num_members=3, num_steps=20),
+    "EM": EM(latent="weights", num_starts=2, max_iterations=20),
     "Laplace": Laplace(num_samples=20, num_starts=2),
     "Pathfinder": Pathfinder(num_paths=2, num_samples=20),
     "EnsembleVI": EnsembleVI(num_members=3, num_steps=20, num_samples=10),
@@ -79,6 +81,7 @@ SIZES = {
     "AdjustedMCLMC": (2, 10),
     "ChEES": (2, 10),
     "EnsembleMAP": (3, 1),
+    "EM": (2, 1),
     "EnsembleVI": (3, 10),
 }
 
@@ -130,7 +133,7 @@ def test_every_engine_gives_every_group_in_chains_and_draws(engine):
         "observed_data",
         "constant_data",
     }
-    if engine != "EnsembleMAP":
+    if fit.kind != "points":
         groups |= {"log_likelihood", "log_prior"}
     assert set(tree.children) == groups
     for name in groups - {n for n in groups if n.endswith(("data", "moments"))}:

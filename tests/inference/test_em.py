@@ -325,3 +325,12 @@ def test_a_model_without_the_structure_is_told_what_lacks(model, latent, words):
 def test_settings_that_cannot_be(settings, words):
     with pytest.raises(ValueError, match=words):
         EM(**settings)
+
+
+def test_a_model_that_is_all_latent_is_refused(key):
+    def model(y):
+        size = numpyro.sample("size", dist.LogNormal(0.0, 1.0))
+        numpyro.sample("y", dist.LogNormal(jnp.log(size), 1.0), obs=y)
+
+    with pytest.raises(ValueError, match="names every site, and none is left"):
+        EM(latent="size").run(ModelSpec(model, np.array([1.0, 2.0])), key)

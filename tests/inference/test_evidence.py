@@ -12,6 +12,7 @@ import pytest
 from numpyro import handlers
 from numpyro.infer import MCMC
 from numpyro.infer import NUTS as NumPyroNUTS
+from numpyro_ext.inference._nuts_chunk import euclidean_metric
 from scipy.integrate import quad
 from scipy.special import betaln, logsumexp
 from scipy.stats import halfcauchy, halfnorm, norm
@@ -23,6 +24,9 @@ from numpyro_ext.inference._prior_volume import (
     num_live,
     weigh_points,
 )
+from numpyro_ext.inference._smc import combine
+from numpyro_ext.inference._smc_moves import Phase, narrow
+from numpyro_ext.inference._warmup import metric_state
 
 from .posteriors import POSTERIORS, unlabel
 from .targets import TARGETS
@@ -284,6 +288,56 @@ def test_populations_that_disagree_are_reported(key):
     engine = SMC(num_particles=12, num_populations=4)
     with pytest.warns(UserWarning, match="populations of SMC disagree"):
         engine.run(ModelSpec(model, observed="comb"), key)
+
+
+def test_a_run_of_too_many_temperatures_ends_with_a_word(key):
+    spec = ModelSpec(coin, np.tile(FLIPS, 40))
+    small = {"num_particles": 200, "num_populations": 2}
+    with pytest.raises(ValueError, match=r"`max_temperatures=1` steps"):
+        SMC(**small, max_temperatures=1).run(spec, key)
+
+
+def test_a_population_that_was_cut_short_counts_for_nothing(key):
+    spec = ModelSpec(coin, FLIPS)
+    engine = SMC(num_particles=200, num_populations=2)
+    runs = engine._run_populations(spec, key)
+    alone = combine(runs[:1])
+    last = runs[1].steps[-1]._replace(temperature=np.asarray(0.5))
+    on_its_way = runs[1]._replace(steps=[last])
+    cut = combine([runs[0], on_its_way._replace(is_cut=True)])
+    assert cut.value == alone.value
+    assert cut.error == alone.error
+    # One that lost all its particles is an estimate of zero.
+    lost = combine([runs[0], on_its_way])
+    np.testing.assert_allclose(lost.value, alone.value - math.log(2.0))
+
+
+def test_kinetic_energy_that_overflows_is_infinite_and_never_negative():
+    covariance = jnp.array([[1.0, -0.99], [-0.99, 1.0]])
+    momentum = jnp.array([1.0, 1.1])
+    metric = euclidean_metric(metric_state(covariance))
+    np.testing.assert_allclose(metric.kinetic_energy(momentum), 0.5 * 0.032)
+    # Here the sum of the products is -inf.
+    assert jnp.dot(covariance @ (1e170 * momentum), 1e170 * momentum) == -jnp.inf
+    assert metric.kinetic_energy(1e170 * momentum) == jnp.inf
+
+
+def test_a_covariance_over_two_modes_shrinks_to_the_width_of_one():
+    random = np.random.default_rng(3)
+    root = np.array([[1.0, 0.0], [0.4, 0.2]])
+    within = root @ root.T
+    noise = random.normal(size=(4000, 2))
+    far = np.where(random.uniform(size=4000) < 0.5, 30.0, -30.0)[:, None] * [0.0, 1.0]
+    for centre, spread in ((0.0 * far, within), (far, np.cov(far.T) + within)):
+        positions = centre + noise @ root.T
+        grad = -noise @ np.linalg.inv(root)
+        log_density = -0.5 * np.sum(noise**2, axis=1)
+        phase = Phase(*map(jnp.asarray, (positions, log_density, grad)))
+        metric = narrow(jnp.asarray(spread), phase, lambda position: jnp.zeros(()))
+        whitened = np.linalg.solve(root, np.linalg.solve(root, metric).T)
+        # Along the direction of the modes it is the conditional width.
+        assert 0.9 < np.linalg.eigvalsh(whitened)[0] < 1.1
+        assert np.linalg.eigvalsh(whitened)[1] < 5.0
 
 
 # -- the points of a nested run --------------------------------------------------------

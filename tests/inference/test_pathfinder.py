@@ -21,6 +21,8 @@ from numpyro_ext.inference._path_normal import (
 )
 from numpyro_ext.inference._pathfinder import _resample
 
+from .test_laplace import glm_spec
+
 RNG = np.random.default_rng(11)
 SMALL = {"num_paths": 4, "num_path_draws": 100, "num_samples": 200}
 
@@ -277,11 +279,16 @@ def test_the_draws_have_the_law_of_blackjaxs(key):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("collinear", [0.0, 3.0])
-def test_the_spread_on_a_glm_is_that_of_nuts(collinear, key):
-    spec = logistic_spec(collinear=collinear)
-    sd = np.std(NUTS(num_samples=2000).run(spec, key).draws["slopes"], axis=(0, 1))
+@pytest.mark.parametrize("name", ["bernoulli", "collinear", "poisson", "gamma"])
+def test_the_spread_on_a_glm_is_that_of_nuts(name, key):
+    collinear = {"bernoulli": 0.0, "collinear": 3.0}
+    if name in collinear:
+        spec = logistic_spec(collinear=collinear[name])
+    else:
+        spec = glm_spec(name)
+    (site,) = spec.sites.coordinates
+    sd = np.std(NUTS(num_samples=2000).run(spec, key).draws[site], axis=(0, 1))
     fit = Pathfinder(num_samples=4000).run(spec, key)
-    ratio = np.std(fit.draws["slopes"], axis=(0, 1)) / sd
+    ratio = np.std(fit.draws[site], axis=(0, 1)) / sd
     assert (np.abs(np.log(ratio)) < np.log(1.25)).all()
     assert fit.diagnostics["pareto_k"] < 0.7
