@@ -12,13 +12,13 @@ import pytest
 from numpyro import handlers
 from numpyro.infer import MCMC
 from numpyro.infer import NUTS as NumPyroNUTS
-from numpyro_ext.inference._nuts_chunk import euclidean_metric
 from scipy.integrate import quad
 from scipy.special import betaln, logsumexp
 from scipy.stats import halfcauchy, halfnorm, norm
 
 from numpyro_ext._checks import InitializationError
 from numpyro_ext.inference import SMC, ModelSpec, NestedSampler, Status
+from numpyro_ext.inference._metric import euclidean_metric
 from numpyro_ext.inference._prior_volume import (
     insertion_p_value,
     num_live,
