@@ -11,6 +11,7 @@ engine is one line of `ENGINES`.
 
 import argparse
 import os
+import sys
 import warnings
 
 import jax
@@ -22,8 +23,11 @@ from common.posteriors import POSTERIORS
 
 from numpyro_ext import (
     EM,
+    HMC,
     NUTS,
     SMC,
+    AdjustedMCLMC,
+    ChEES,
     EnsembleMAP,
     EnsembleVI,
     Laplace,
@@ -40,6 +44,9 @@ ENGINES = {
     "EnsembleVI, mean field": EnsembleVI(),
     "EnsembleVI, full rank": EnsembleVI("full_rank"),
     "NUTS": NUTS(),
+    "HMC": HMC(),
+    "AdjustedMCLMC": AdjustedMCLMC(),
+    "ChEES": ChEES(),
     "SMC": SMC(),
     "NestedSampler": NestedSampler(),
 }
@@ -80,6 +87,7 @@ def run_all(name, spec):
     for label, engine in engines.items():
         first[label] = engine.run(spec, jax.random.key(1)).timing["total"]
         fits[label] = engine.run(spec, jax.random.key(2))
+        print(f"{label}: {first[label]:.1f} s", file=sys.stderr, flush=True)
     # Last, so that no engine finds its program compiled.
     fits["reference"] = long.run(spec, jax.random.key(0))
     return compare(fits, reference="reference").engines.drop("reference"), first
