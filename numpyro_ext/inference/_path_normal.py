@@ -135,7 +135,11 @@ def log_prob(normal: PathNormal, value: Float[Array, " n"]) -> Float[Array, ""]:
     """Returns the log density of the law."""
     white = (value - normal.loc) / normal.scale
     inside = normal.basis.T @ white
-    shrunk = solve_triangular(normal.root, inside, lower=True)
+    # The inverse is the same for all draws. A solve with as many right sides as draws
+    # goes to LAPACK's threads, which on a busy machine wait for each other for longer
+    # than everything else takes.
+    eye = jnp.eye(len(normal.root), dtype=normal.root.dtype)
+    shrunk = solve_triangular(normal.root, eye, lower=True) @ inside
     noise = white + normal.basis @ (shrunk - inside)
     return noise_log_prob(normal, noise)
 
