@@ -33,8 +33,11 @@ import statsmodels.api as sm
 
 from numpyro_ext import (
     EM,
+    HMC,
     NUTS,
     SMC,
+    AdjustedMCLMC,
+    ChEES,
     EnsembleMAP,
     EnsembleVI,
     Laplace,
@@ -103,6 +106,9 @@ print(spec.check(jax.random.key(0)))
 SMALLER = 4 if IS_SHORT else 1
 ENGINES = {
     "NUTS": NUTS(num_warmup=1000 // SMALLER, num_samples=1000 // SMALLER),
+    "HMC": HMC(num_warmup=1000 // SMALLER, num_samples=1000 // SMALLER),
+    "AdjustedMCLMC": AdjustedMCLMC(1000 // SMALLER, 1000 // SMALLER),
+    "ChEES": ChEES(num_samples=250 // SMALLER),
     "EnsembleMAP": EnsembleMAP(),
     "EM": EM(latent="level"),
     "Laplace": Laplace(),
@@ -184,8 +190,9 @@ figure.savefig(PICTURES / "engines.png", dpi=120)
 # - **Laplace** sits at the mode of a skewed law, so that spread and noise come out low;
 #   its Pareto k says little of it. **Pathfinder** and **VI, full rank** are close, and
 #   too short on the long side of the spread.
-# - **NUTS**, **SMC** and **NestedSampler** draw from the posterior itself. They move in
-#   different ways, and agree to within what their draws allow.
+# - **NUTS**, **HMC**, **AdjustedMCLMC**, **ChEES**, **SMC** and **NestedSampler** draw
+#   from the posterior itself. They move in different ways, and agree to within what
+#   their draws allow.
 
 # %%
 em_sd = np.sqrt(np.diag(site_covariance(fits["EM"], "slope")))

@@ -83,6 +83,19 @@ COUNTS = [k for k, law in ALL.items() if law.is_discrete]
 # Counts beyond these have probability less than 1e-12, but for the heaviest tails.
 LARGEST = {"nb2": 2000, "nb2-wide": 60000, "hurdle-nb2": 2000}
 NUM_DRAWS = 20_000
+# Laws that are told apart by more than a link or a parameter.
+UNLIKE = (
+    "poisson", "nb2", "binomial-logit", "bernoulli", "gamma", "inverse-gaussian",
+    "beta", "ordered-logit", "zero-inflated-poisson", "hurdle-nb1",
+)  # fmt: skip
+
+
+def some(names):
+    """The laws that are unlike each other, and the others with the slow tests."""
+    return [
+        pytest.param(name, marks=[pytest.mark.slow] * (name not in UNLIKE))
+        for name in names
+    ]
 
 
 @jax.jit
@@ -118,7 +131,7 @@ def test_distribution_functions_and_densities_are_scipys(name):
     np.testing.assert_array_equal(below, 0.0)
 
 
-@pytest.mark.parametrize("name", DISCRETE | CONTINUOUS)
+@pytest.mark.parametrize("name", some(DISCRETE | CONTINUOUS))
 def test_upper_tails_are_scipys(name):
     law, reference = (DISCRETE | CONTINUOUS)[name]
     with warnings.catch_warnings():
@@ -135,7 +148,7 @@ def test_upper_tails_are_scipys(name):
     assert np.all(np.isnan(log_sf(law, np.full(4, np.nan))))
 
 
-@pytest.mark.parametrize("name", COUNTS)
+@pytest.mark.parametrize("name", some(COUNTS))
 def test_upper_tails_of_counts_are_sums(name):
     law = ALL[name]
     p = np.exp(log_prob(law, np.arange(LARGEST.get(name, 400))[:, None]))

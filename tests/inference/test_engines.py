@@ -118,8 +118,14 @@ def check(engine: str, fit: Fit, mean, covariance, log_evidence: float) -> None:
         check_evidence(fit, log_evidence)
 
 
-# What compiles for long runs on one target, and on the others with the slow tests.
-LONG = ("SMC", "NestedSampler", "EnsembleVI")
+# Engines of one skeleton, and what compiles for long, run on one target, and on the
+# others with the slow tests.
+RELATED = ("NUTS-low_rank", "HMC", "AdjustedMCLMC", "ChEES")
+LONG = ("SMC", "NestedSampler", "EnsembleVI", *RELATED)
+ALL = [
+    pytest.param(engine, marks=[pytest.mark.slow] * (engine in RELATED))
+    for engine in ENGINES
+]
 
 
 @pytest.mark.parametrize(
@@ -158,7 +164,7 @@ def test_the_check_finds_a_planted_error(engine):
             check_evidence(fit, truth.log_evidence + 1.6)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ALL)
 def test_a_second_run_compiles_nothing(engine):
     name, _, data = SMALLEST.get(engine, SMALL)
     fit_of(engine, name)
@@ -177,14 +183,14 @@ def test_a_second_run_compiles_nothing(engine):
     assert not compiled
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ALL)
 def test_the_key_alone_decides(engine):
     name, site, _ = SMALLEST.get(engine, SMALL)
     again = ENGINES[engine][0].run(target_of(name).spec, jax.random.key(3))
     np.testing.assert_array_equal(again.draws[site], fit_of(engine, name).draws[site])
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ALL)
 def test_a_fit_goes_to_a_table_a_tree_and_the_disk(engine, tmp_path):
     name, site, _ = SMALLEST.get(engine, SMALL)
     fit = fit_of(engine, name)
@@ -202,7 +208,7 @@ def test_a_fit_goes_to_a_table_a_tree_and_the_disk(engine, tmp_path):
         np.testing.assert_array_equal(mine, other)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ALL)
 def test_a_fit_starts_another_engine(engine):
     start = fit_of(engine, "regression")
     fit = EnsembleMAP(num_members=3, jacobian=True).run(
@@ -212,7 +218,7 @@ def test_a_fit_starts_another_engine(engine):
     check_mode(fit, truth.mean, truth.covariance)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ALL)
 def test_an_engine_starts_from_a_fit(engine):
     name, _, _ = SMALLEST.get(engine, SMALL)
     start = fit_of("EnsembleMAP", name)

@@ -39,6 +39,16 @@ ENGINES = {
 }
 # Their chains do not know of each other, and run in any way.
 APART = [name for name in ENGINES if name != "ChEES"]
+# One engine stands for all of a skeleton in what compiles once more for each.
+FIRST = "HMC"
+
+
+def mostly_slow(names):
+    return [
+        pytest.param(name, marks=[pytest.mark.slow] * (name != FIRST)) for name in names
+    ]
+
+
 STATS = {"lp", "diverging", "acceptance_rate", "n_steps", "step_size"}
 OWN_STATS = {
     "HMC": {"energy", "reached_max_num_steps"},
@@ -115,7 +125,7 @@ def spike():
 
 
 @pytest.mark.filterwarnings("ignore:.*(diverged|max_tree_depth|max_num_steps)")
-@pytest.mark.parametrize("name", APART)
+@pytest.mark.parametrize("name", mostly_slow(APART))
 def test_one_bad_chain_leaves_the_others_alone(name):
     spec, key = ModelSpec(spike, observed=()), jax.random.key(0)
     init = np.array([0.1, 0.2, 60.0])
@@ -172,7 +182,7 @@ def rosette():
     numpyro.sample("x", dist.Normal(jnp.arange(3.0), 2.0).to_event(1))
 
 
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("name", mostly_slow(ENGINES))
 def test_float32_stays_float32(name, float32):
     fit = ENGINES[name](num_samples=1000).run(
         ModelSpec(rosette, observed=()), jax.random.key(0)
@@ -347,6 +357,7 @@ def test_a_metric_of_low_rank_takes_fewer_gradients():
 
 LINEAR = ("arK", "earnings", "kidiq", "mesquite", "sblri")
 LONG = {
+    "NUTS": NUTS(num_samples=5000),
     "HMC": HMC(num_samples=5000),
     "AdjustedMCLMC": AdjustedMCLMC(num_samples=5000),
     "NUTS-low_rank": NUTS(num_samples=5000, mass_rank=3),
