@@ -19,6 +19,15 @@ def case_of(name: str) -> tuple[Case, glm.FittedGLM]:
 
 
 cases = pytest.mark.parametrize("name", list(CASES))
+# One of each family, and the others with the slow tests: what is read from a fit.
+FIRST = (
+    "scotland-gamma", "scotland-gaussian", "star98-binomial", "cpunish-nb2",
+    "fair-logit", "spector-cauchit", "cancer-offset", "engel-ig-log", "engel-tweedie",
+)  # fmt: skip
+some_cases = pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.slow] * (n not in FIRST)) for n in CASES],
+)
 
 
 @cases
@@ -57,7 +66,7 @@ def test_log_likelihood_and_criteria(name):
     assert gof.df_resid == case.result.df_resid
 
 
-@cases
+@some_cases
 def test_residuals(name):
     case, fitted = case_of(name)
     found = glm.check(fitted).residuals
@@ -69,7 +78,7 @@ def test_residuals(name):
     close(found.working, working / np.square(case.options.get("trials", 1.0)))
 
 
-@cases
+@some_cases
 def test_leverage_and_influence(name):
     case, fitted = case_of(name)
     if name in ("spector-cauchit", "engel-ig-log"):
@@ -86,7 +95,7 @@ def test_leverage_and_influence(name):
     )
 
 
-@cases
+@some_cases
 def test_robust_errors(name):
     case, fitted = case_of(name)
     X, h = case.X, np.asarray(glm.check(fitted).influence.leverage)
