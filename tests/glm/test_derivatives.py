@@ -48,8 +48,14 @@ SLOW = (
     "nb2",
     "tweedie",
     "beta",
+    "student",
+    "from-distribution",
+    "bernoulli-cloglog",
     "bernoulli-loglog",
+    "bernoulli-cauchit",
     "ig-inverse",
+    "ig-inverse_squared",
+    "gamma-inverse",
     "gamma-identity",
 )
 

@@ -161,7 +161,14 @@ def test_a_row_seen_twice_counts_twice():
 # -- bridges ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["poisson", "bernoulli-cloglog", "categorical"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "poisson",
+        pytest.param("bernoulli-cloglog", marks=pytest.mark.slow),
+        pytest.param("categorical", marks=pytest.mark.slow),
+    ],
+)
 def test_laplace_has_the_observed_covariance(name, key):
     fitted, spec = fit_and_spec(name)
     laplace = Laplace(num_samples=10, num_starts=1).run(spec, key, init=fitted)
@@ -187,7 +194,15 @@ def test_the_map_engine_finds_the_fit(key):
     )
 
 
-@pytest.mark.parametrize("name", ["poisson", "gamma", "ordered", "categorical"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "poisson",
+        pytest.param("gamma", marks=pytest.mark.slow),
+        "ordered",
+        pytest.param("categorical", marks=pytest.mark.slow),
+    ],
+)
 def test_a_fit_is_a_start(name):
     fitted, spec = fit_and_spec(name)
     starts = given_positions("NUTS", spec, fitted, 3)
