@@ -95,11 +95,10 @@ def fit(
         strict: raise unless the fit converged. Inside `jit` and `vmap` nothing can be
             raised: use `fitted.raise_for_status()` outside.
         names: names of the columns of X; by default those of a pandas table.
-        missing: with a formula, what is done about rows with missing values: `raise`
-            (the default) refuses them, `drop` leaves them out with a warning.
 
     With a formula, `offset`, `exposure`, `trials` and the weights may be names of
-    columns.
+    columns, and `missing` says what is done about rows with missing values: `raise`
+    (the default) refuses them, `drop` leaves them out with a warning.
 
     Returns:
         The fit: `fitted.params`, `fitted.status` and `fitted.message`, and what

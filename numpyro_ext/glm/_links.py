@@ -344,8 +344,9 @@ LINKS: dict[str, AbstractLink] = {link.name: link for link in _ALL}
 def get_link(link: str | AbstractLink) -> AbstractLink:
     """The link of a name; a link is returned as it is.
 
-    Raises: ValueError for an unknown name, with the nearest; TypeError for what is
-        neither a name nor a link.
+    Raises:
+        ValueError: for an unknown name, with the nearest.
+        TypeError: for what is neither a name nor a link.
     """
     if isinstance(link, AbstractLink):
         return link

@@ -42,8 +42,9 @@ class Hurdle(AbstractZeroAltered):
     def sample(self, key: Array | None, sample_shape: tuple[int, ...] = ()) -> Array:
         """Zeros, and positive draws of the base.
 
-        Raises: NotImplementedError, for a base of counts that is none of the
-            likelihoods here, of which none knows its positive draws.
+        Raises:
+            NotImplementedError: for a base of counts that is none of the likelihoods
+                here, of which none knows its positive draws.
         """
         assert key is not None
         assert is_prng_key(key)
