@@ -43,7 +43,8 @@ class Newton(eqx.Module):
 
     The fit stops when Newton's decrement $g^\top H^{-1} g$ (in units of the
     log-likelihood, so that no scale of the data matters) is below `tol`; one more step
-    then squares the error.
+    then squares the error. Where the likelihood is concave it stops a step earlier, if
+    the last two decrements foretell that the step leaves less than `tol` squared.
 
     Attributes:
         max_iter: evaluations of the objective with its Hessian.

@@ -32,7 +32,7 @@ def log_prob_positive(base: dist.Distribution) -> Array:
 
 
 def log_sf_of(base: dist.Distribution, y: Array) -> Array:
-    """The base's own, or by its `cdf`."""
+    """The base's own; of other laws by their `cdf`, which ends where that is 1."""
     if isinstance(base, AbstractLikelihood):
         return base.log_sf(y)
     return jnp.log1p(-jnp.asarray(base.cdf(y)))
