@@ -36,8 +36,9 @@ class Hurdle(AbstractZeroAltered):
         """Log probability of 0; elsewhere that of the base, cut at 0."""
         _, is_zero, safe = self._split(value)
         gate, rest = self._gates()
-        positive = rest + self.base.log_prob(safe) - log_prob_positive(self.base)
-        return jnp.where(is_zero, gate, positive)
+        # Both are large for rare events, and their difference is not: it comes first.
+        positive = self.base.log_prob(safe) - log_prob_positive(self.base)
+        return jnp.where(is_zero, gate, rest + positive)
 
     def sample(self, key: Array | None, sample_shape: tuple[int, ...] = ()) -> Array:
         """Zeros, and positive draws of the base.

@@ -65,6 +65,7 @@ def _log_prob(
         log_size: log r.
     """
     is_zero, safe = _safe(y)
+    is_few = is_zero | (y == 1)
     t = -log_gap(safe, eta)
     size = exp(log_size)
     total = safe + size
@@ -77,19 +78,21 @@ def _log_prob(
     weight = jnp.where(is_small, safe, size)
     # Where exp(t) may overflow, or kappa underflow, their product by its logarithm.
     log_product = jnp.where(is_small, log_m, -log_m) - log1p_lesser
-    log_product = jnp.where(is_zero, log_m, log_product)
+    log_product = jnp.where(is_few, log_m, log_product)
     is_huge, is_over = log_product > 40.0, t > 80.0
     x = expm1(t)
     product = jnp.where(is_over, exp(jnp.minimum(log_product, 50.0)), kappa * x)
-    product = jnp.where(is_zero, m, product)
+    product = jnp.where(is_few, m, product)
     linear = jnp.where(is_over & ~is_small, total * product, weight * x)
-    linear = jnp.where(is_zero, exp(eta), linear)
-    # log p(0) is -log(1 + m) / alpha, of the same form.
+    linear = jnp.where(is_few, exp(eta), linear)
+    # log p(0) is -r log(1 + m), of the same form.
+    slope = log1p_ratio(jnp.where(is_huge, 1.0, product))
     far = jnp.where(
-        is_huge,
-        jnp.where(is_zero, size, total) * log_product,
-        linear * log1p_ratio(jnp.where(is_huge, 1.0, product)),
+        is_huge, jnp.where(is_few, size, total) * log_product, linear * slope
     )
+    # log p(1) - log p(0) = log mu - log(1 + m): where mu underflows, exactly log mu.
+    rise = jnp.where(is_huge, log_size, eta - product * slope)
+    few = jnp.where(is_zero, 0.0, rise) - far
     near = log1p_minus_near(x) - kappa * log1p_minus_near(kappa * x)
     near = weight * (x * x) * near
     half_deviance = jnp.where(jnp.abs(t) < 0.3, near, far - weight * t)
@@ -98,7 +101,7 @@ def _log_prob(
     # S(r) and log(1 + alpha y) have one finite sum where r underflows.
     log_total = log_size + log1p_lesser + jnp.where(is_small, 0.0, log_alpha_y)
     rest = rest + log_gamma_defect(log_size) - 0.5 * log_total
-    return jnp.where(is_zero, -far, rest - half_deviance)
+    return jnp.where(is_few, few, rest - half_deviance)
 
 
 def _log_size(log_mean: Array, log_alpha: Array) -> Array:

@@ -1,15 +1,15 @@
 """The log density of the Tweedie law, as a sum over numbers of jumps."""
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from ...special._elementary import log, polynomial
-from ...special._exponentials import EXPM1_MINUS, bounded_exp
-from ...special._log_gap import residual
+from ...special._elementary import log
+from ...special._exponentials import bounded_exp, expm1_minus, log1p_minus_near
+from ...special._log_gap import log_gap, residual
 from ...special._one_argument import weighted_tangents
 from ...special._stirling import digamma_error, stirling_error, stirling_error_from_one
 
@@ -46,44 +46,92 @@ def jumps(log_mean: Array, dispersion: Array, power: Array) -> tuple[Array, ...]
     return log_rate, rest / (power - 1.0), log_scale
 
 
-def _deviance(count: Array, expected: Array, gap: Array) -> Array:
-    """Expected - count - count * gap for gap = log(expected / count)."""
-    is_near = jnp.abs(gap) < 0.7
-    safe = jnp.where(is_near, gap, 0.0)
-    near = count * (safe * safe * polynomial(EXPM1_MINUS, safe))
-    return jnp.where(is_near, near, (expected - count) - count * gap)
+def _deviance(count: Array, log_count: Array, mean: Array, log_mean: Array) -> Array:
+    """Count * log(count / mean) - (count - mean), to all digits where it is small."""
+    x = (mean - count) / count
+    is_near = jnp.abs(x) < 0.4
+    safe = jnp.where(is_near, x, 0.0)
+    near = count * (safe * safe * log1p_minus_near(safe))
+    return jnp.where(is_near, near, (mean - count) - count * (log_mean - log_count))
 
 
-def _terms(y: Array, eta: Array, dispersion: Array, power: Array) -> tuple[Array, ...]:
-    """The numbers of jumps j; log(y / (j a theta)); the log of each term; the distance.
+def _bent(scale: Array, log_scale: Array, x: Array) -> Array:
+    """Scale * (e^x - 1 - x), where e^x may overflow and the product not."""
+    is_usual = jnp.abs(x) < 30.0
+    usual = scale * expm1_minus(jnp.where(is_usual, x, 0.0))
+    return jnp.where(is_usual, usual, bounded_exp(log_scale + x) - scale * (1.0 + x))
 
-    A term is the product of the Poisson probability of j and the gamma density of y
-    given j, both as deviance and Stirling's remainder.
+
+class Parts(NamedTuple):
+    r"""What the density of y > 0 is made of, for $r = 2 - p$, $l = p - 1$, $a = r / l$.
+
+    Given y, the number of jumps is near $c = y^r / (\phi r)$, whatever the mean. With
+    the gap $g = \log y - \eta$, the expected number is $c e^{-r g}$ and a jump's scale
+    gives $y / \theta = a c e^{l g}$. Both deviances of a term, of j jumps from
+    $c e^{-r g}$ and of $j a$ from $a c e^{l g}$, are in sum $(1 + a)$ times that of j
+    from c, and two numbers that do not depend on j: `by_rate` and `by_scale`. No part
+    is a difference of large numbers, so that derivatives keep their digits when they
+    are small: they are sums of these parts.
+
+    Attributes:
+        by_rate: $c (e^{-r g} - 1 + r g)$.
+        by_scale: $a c (e^{l g} - 1 - l g)$; with `by_rate`, half the unit deviance
+            over the dispersion.
+        log_sum: log of the sum over j.
+        excess: mean of j - c under the terms as weights.
+        spread: mean deviance of j from c.
+        remainder: mean of j a P(j a), where P is what is left of digamma(j a).
+        slope: $c r g$, so that $c - c e^{-r g}$ is `slope - by_rate`, and
+            $a c e^{l g} - a c$ is `slope + by_scale`.
     """
-    log_rate, a, log_scale = jumps(eta, dispersion, power)
-    log_y = jnp.log(y)
-    # The number of jumps that is most likely given y does not depend on the mean.
-    rest = 2.0 - power
-    centre = bounded_exp(rest * log_y) / (dispersion * rest)
-    whole = jnp.broadcast_shapes(y.shape, eta.shape, centre.shape)
-    centre = jnp.broadcast_to(centre, whole)
-    width = jnp.sqrt(centre / (1.0 + a))
+
+    by_rate: Array
+    by_scale: Array
+    log_sum: Array
+    excess: Array
+    spread: Array
+    remainder: Array
+    slope: Array
+
+
+def _parts(y: Array, eta: Array, dispersion: Array, power: Array) -> Parts:
+    rest, less = 2.0 - power, power - 1.0
+    a, log_y, gap = rest / less, jnp.log(y), log_gap(y, eta)
+    log_c = rest * log_y - jnp.log(dispersion * rest)
+    c = bounded_exp(rest * log_y) / (dispersion * rest)
+    whole = jnp.broadcast_shapes(y.shape, eta.shape, c.shape)
+    centre = jnp.broadcast_to(c, whole)
+    width = jnp.sqrt(centre * less)
     j, distance = lax.stop_gradient(nodes(centre, jnp.broadcast_to(width, whole)))
     log_j = log(j)
-    jump_gap, gap = log_rate - log_j, (log_y - log_scale - jnp.log(a)) - log_j
-    deviance = _deviance(j, bounded_exp(log_rate), jump_gap) + _deviance(
-        j * a, bounded_exp(log_y - log_scale), gap
+    deviance = _deviance(j, log_j, c, log_c)
+    tails = stirling_error_from_one(j) + stirling_error(j * a)
+    log_terms = -deviance / less - tails
+    errors = digamma_error(j * a)
+    weights = jax.nn.softmax(log_terms, axis=0)
+    log_sum = jax.nn.logsumexp(log_terms, axis=0) + jnp.log(distance)
+    # The slopes of the terms of a wide sum have the mean 0. Added to j - c, they leave
+    # numbers that are positive, whose mean does not cancel.
+    positive = _deviance(c, log_c, j, log_j) + less * (c / j) * (
+        digamma_error(j) + errors
     )
-    rest = stirling_error_from_one(j) + stirling_error(j * a)
-    log_terms = 0.5 * jnp.log(a) - LOG_2PI - log_y - deviance - rest
-    return j, gap, log_terms, distance
+    is_wide = (width > 1.6) & (centre > 6.4 * width)
+    return Parts(
+        by_rate=_bent(c, log_c, -rest * gap),
+        by_scale=_bent(a * c, log_c + jnp.log(a), less * gap),
+        log_sum=log_sum + 0.5 * jnp.log(a) - LOG_2PI,
+        excess=jnp.sum(weights * jnp.where(is_wide, positive, j - c), axis=0),
+        spread=jnp.sum(weights * deviance, axis=0),
+        remainder=jnp.sum(weights * errors, axis=0),
+        slope=c * rest * gap,
+    )
 
 
 @jax.custom_jvp
 def tweedie_log_density(y: Array, eta: Array, dispersion: Array, power: Array) -> Array:
     """Of y > 0, for mean exp(eta)."""
-    _, _, log_terms, distance = _terms(y, eta, dispersion, power)
-    return jax.nn.logsumexp(log_terms, axis=0) + jnp.log(distance)
+    parts = _parts(y, eta, dispersion, power)
+    return parts.log_sum - jnp.log(y) - (parts.by_rate + parts.by_scale)
 
 
 def _tweedie_jvp(primals: Args, tangents: tuple[Any, ...]) -> tuple[Array, Array]:
@@ -93,32 +141,29 @@ def _tweedie_jvp(primals: Args, tangents: tuple[Any, ...]) -> tuple[Array, Array
     """
     y, eta, dispersion, power = primals
     value = tweedie_log_density(*primals)
-    log_rate, a, log_scale = jumps(eta, dispersion, power)
-    rate, tilt = bounded_exp(log_rate), bounded_exp(jnp.log(y) - log_scale)
-
-    def means() -> tuple[Array, Array]:
-        """Of j, and of the derivative of log p(y, j) in the shape a."""
-        j, gap, log_terms, _ = _terms(y, eta, dispersion, power)
-        weights = jax.nn.softmax(log_terms, axis=0)
-        slope = j * gap + (0.5 + digamma_error(j * a)) / a
-        return jnp.sum(weights * j, axis=0), jnp.sum(weights * slope, axis=0)
+    rest, less = 2.0 - power, power - 1.0
+    a = rest / less
 
     def by_value() -> Array:
-        return (a * means()[0] - 1.0 - tilt) / y
+        parts = _parts(*primals)
+        return (a * parts.excess - 1.0 - (parts.slope + parts.by_scale)) / y
 
     def by_eta() -> Array:
         return residual(y, eta) * bounded_exp((1.0 - power) * eta) / dispersion
 
     def by_dispersion() -> Array:
-        mean = means()[0]
-        return ((rate - mean) + (tilt - a * mean)) / dispersion
+        parts = _parts(*primals)
+        deviance = parts.by_rate + parts.by_scale
+        return (deviance - parts.excess / less) / dispersion
 
     def by_power() -> Array:
-        mean, by_shape = means()
-        rest, less = 2.0 - power, power - 1.0
-        by_rate = (mean - rate) * (1.0 / rest - eta)
-        by_scale = (tilt - a * mean) * (1.0 / less + eta)
-        return by_rate + by_scale - by_shape / (less * less)
+        parts = _parts(*primals)
+        by_gap = parts.by_scale * (1.0 / less + eta) - parts.by_rate * (
+            1.0 / rest - eta
+        )
+        by_centre = parts.excess * (1.0 / rest - jnp.log(y)) / less
+        by_shape = parts.spread - (0.5 + parts.remainder) / a
+        return by_gap + by_centre + by_shape / (less * less)
 
     coefficients = by_value, by_eta, by_dispersion, by_power
     return value, weighted_tangents(value, *zip(coefficients, tangents, strict=True))
