@@ -379,6 +379,14 @@ def _independent(tree: xr.DataTree, draws: Draws) -> Iterator[Check]:
             "The approximation is far from the posterior: draw with NUTS from it, "
             "`NUTS().run(spec, key, init=fit)`.",
         ),
+        "sd_ratio": (
+            "sd of the draws over that by weights",
+            lambda r: _grade(not 0.8 <= r <= 1.25, not 0.5 <= r <= 2.0),
+            "0.8 to 1.25",
+            "The approximation is too narrow (below 1) or too wide somewhere: take a "
+            "law with correlations, or draw with NUTS from it, "
+            "`NUTS().run(spec, key, init=fit)`.",
+        ),
         "r_hat": (
             "R-hat between populations",
             lambda r: _grade(not r <= BAD_R_HAT, not r <= 1.1),

@@ -93,6 +93,7 @@ def _of_fit(fit: Fit, sites: list[str] | None) -> _Source:
         "log_evidence": fit.log_evidence,
         "log_evidence_error": fit.log_evidence_error,
         "pareto_k": fit.diagnostics.get("pareto_k"),
+        "sd_ratio": fit.diagnostics.get("sd_ratio"),
     }
     values = to_numpy({name: fit.draws[name] for name in names})
     dims, coords = site_dims(fit.spec.sites), model_coords(fit.spec)
@@ -117,7 +118,7 @@ def _of_tree(tree: xr.DataTree, sites: list[str] | None) -> _Source:
     _check_names(names, known)
     stats = tree["sample_stats"].data_vars if "sample_stats" in tree.children else {}
     codes = [Status[name] for name in json.loads(tree.attrs.get("status", "[]"))]
-    account = ("log_evidence", "log_evidence_error", "pareto_k")
+    account = ("log_evidence", "log_evidence_error", "pareto_k", "sd_ratio")
     return _Source(
         str(tree.attrs.get("engine", "Draws")),
         str(tree.attrs.get("kind", "draws")),
@@ -187,6 +188,11 @@ def _account(account: dict[str, float]) -> list[str]:
         k = account["pareto_k"]
         verdict = "close to the posterior" if k <= MAX_PARETO_K else "far from it"
         words.append(f"Pareto k of the approximation {k:.2f}: {verdict}.")
+    if "sd_ratio" in account:
+        words.append(
+            f"Where it is furthest off, its sd is {account['sd_ratio']:.2f} times the "
+            "one that weights against the posterior give."
+        )
     return words
 
 

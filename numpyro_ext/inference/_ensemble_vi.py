@@ -33,7 +33,7 @@ from ._ensemble_checks import (
 )
 from ._fit import Fit
 from ._guide import AbstractGuide
-from ._independent import independent_fit, weigh
+from ._independent import independent_fit, sd_ratio, weigh
 from ._init_values import InitLike, given_positions
 from ._layout import Layout
 from ._model_spec import ModelSpec
@@ -64,12 +64,15 @@ class EnsembleVI(AbstractEngine):
 
     The `Fit` is of kind `independent`: members are chains, with `num_samples` draws of
     each member's guide. `history["elbo"]` is the estimate before each step, NaN behind
-    the end. `diagnostics` has `pareto_k` of all members' draws against the posterior
-    (with weight 1, whatever `kl_weight` is): above 0.7 the family does not hold the
-    posterior; `pareto_k_member`, and by member `elbo` and its standard error
-    `elbo_error`, from the `num_finite` draws of finite density. The ELBO is a lower
-    bound of the log evidence, and not an estimate. `state` has the parameters of the
-    guides.
+    the end. `diagnostics` weighs all members' draws against the posterior (with weight
+    1, whatever `kl_weight` is). `sd_ratio` is the sd of the draws over the one that
+    their weights give, in the unconstrained coordinate where it is furthest from 1:
+    below 0.8 the guide is too narrow there. `pareto_k` is the shape of the tail of the
+    weights: above 0.7 the posterior's tails are too heavy for them, which more draws
+    see better; `pareto_k_member` is that of each member. By member there are `elbo`
+    and its standard error `elbo_error`, from the `num_finite` draws of finite density.
+    The ELBO is a lower bound of the log evidence, and not an estimate. `state` has the
+    parameters of the guides.
 
     Args:
         guide: `mean_field`, `full_rank` or `low_rank`, normal laws of the unconstrained
@@ -169,7 +172,9 @@ class EnsembleVI(AbstractEngine):
             progress=self.progress,
         )
         failed = _failed(trained)
-        account = _weigh_members(trained.log_ratio, jnp.asarray(failed))
+        account = _weigh_members(
+            trained.positions, trained.log_ratio, jnp.asarray(failed)
+        )
         status = _judge(spec, trained, account, failed)
         return independent_fit(
             self,
@@ -214,6 +219,7 @@ class Account(NamedTuple):
     """What the draws of the guides say of their error.
 
     Attributes:
+        sd_ratio: sd of all draws over that by their weights, where furthest from 1.
         pareto_k: shape of the tail of all members' weights against the posterior.
         pareto_k_member: the same of each member.
         elbo: mean log ratio of each member, over the draws where it is finite.
@@ -221,6 +227,7 @@ class Account(NamedTuple):
         num_finite: how many draws these are.
     """
 
+    sd_ratio: Float[Array, ""]
     pareto_k: Float[Array, ""]
     pareto_k_member: Float[Array, " members"]
     elbo: Float[Array, " members"]
@@ -255,7 +262,9 @@ def _check_guide(guide: Any) -> None:
 
 @eqx.filter_jit
 def _weigh_members(
-    log_ratio: Float[Array, "members draws"], failed: Bool[Array, " members"]
+    positions: PyTree[Array],
+    log_ratio: Float[Array, "members draws"],
+    failed: Bool[Array, " members"],
 ) -> Account:
     """Weighs the draws of all members that did not fail, and of each."""
     pooled = weigh(jnp.where(failed[:, None], -jnp.inf, log_ratio))
@@ -264,6 +273,7 @@ def _weigh_members(
     num_finite = jnp.sum(is_finite, axis=1)
     spread = jnp.std(log_ratio, axis=1, where=is_finite)
     return Account(
+        sd_ratio=sd_ratio(positions, pooled.log_weights),
         pareto_k=pooled.pareto_k,
         pareto_k_member=each.pareto_k,
         elbo=jnp.mean(log_ratio, axis=1, where=is_finite),

@@ -60,6 +60,35 @@ def weigh(log_ratios: Float[Array, "..."]) -> Weighed:
     )
 
 
+@jax.jit
+def sd_ratio(
+    positions: PyTree[Array], log_weights: Float[Array, "chain draw"]
+) -> Float[Array, ""]:
+    """Returns the sd of draws over their sd by weights, where it is furthest from 1.
+
+    The weights say how wide the posterior is in each unconstrained coordinate, to a
+    few percent where the draws are near it, and on which side the draws err even where
+    their tails are too light to say by how much. NaN where no draw has weight.
+
+    Args:
+        positions: the draws, each leaf (chain, draw, ...).
+        log_weights: as `weigh` gives them; draws without weight are left out.
+    """
+    weights = jnp.exp(log_weights).reshape(-1, 1)
+    is_used = weights > 0.0
+    leaves = jax.tree.leaves(positions)
+    draws = [leaf.reshape(is_used.size, -1) for leaf in leaves]
+    values = jnp.where(is_used, jnp.concatenate(draws, axis=1), 0.0)
+
+    def variance(shares: Float[Array, "draws 1"]) -> Float[Array, " n"]:
+        shares /= jnp.sum(shares)
+        mean = jnp.sum(shares * values, axis=0)
+        return jnp.sum(shares * jnp.square(values - mean), axis=0)
+
+    logs = jnp.log(variance(is_used.astype(weights.dtype)) / variance(weights))
+    return jnp.exp(0.5 * logs[jnp.argmax(jnp.abs(logs))])
+
+
 @eqx.filter_jit
 def log_densities(
     spec: ModelSpec, positions: PyTree[Array]

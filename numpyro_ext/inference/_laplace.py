@@ -35,7 +35,13 @@ from ._ensemble_checks import check_number
 from ._ensemble_map import EnsembleMAP
 from ._fit import Fit
 from ._flat import unravel_position
-from ._independent import MAX_PARETO_K, independent_fit, log_densities, weigh
+from ._independent import (
+    MAX_PARETO_K,
+    independent_fit,
+    log_densities,
+    sd_ratio,
+    weigh,
+)
 from ._init_values import InitLike
 from ._model_spec import ModelSpec
 from ._refine import Mode, refine
@@ -69,8 +75,10 @@ class Laplace(AbstractEngine):
     tell), never left at zero spread, and a warning names the sites.
 
     The `Fit` is of kind `independent` with one chain. `diagnostics` has `pareto_k` (how
-    far the law is from the posterior), `newton_decrement` in nats (the worst mode),
-    `num_modes`, `num_negative` and `num_flat`; `history` has one entry for each mode:
+    far the law is from the posterior), `sd_ratio` (sd of the draws over that by their
+    weights, in the coordinate where it is furthest from 1), `newton_decrement` in nats
+    (the worst mode), `num_modes`, `num_negative` and `num_flat`; `history` has one
+    entry for each mode:
     `mode_positions`, `mode_log_density`, `mode_log_evidence`, `mode_weight`; and
     `site_covariance` reads the covariance.
 
@@ -211,7 +219,9 @@ class Laplace(AbstractEngine):
             "num_flat": jnp.asarray(max(_signs(m)[1] for m, _ in modes)),
         }
         if self.num_samples >= MIN_WEIGHED:
-            diagnostics["pareto_k"] = weigh(lp - log_law[None]).pareto_k
+            weighed = weigh(lp - log_law[None])
+            diagnostics["pareto_k"] = weighed.pareto_k
+            diagnostics["sd_ratio"] = sd_ratio(positions, weighed.log_weights)
         status = self._status(spec, modes, index)
         is_sound = status.code is Status.CONVERGED and index is None
         is_proper = all(site.distribution != "ImproperUniform" for site in spec.sites)
