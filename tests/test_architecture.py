@@ -5,6 +5,7 @@ nothing in the package, and something in a small tree that breaks it on purpose.
 """
 
 import ast
+import functools
 import graphlib
 import subprocess
 import sys
@@ -33,6 +34,7 @@ MOVED = (
 )
 
 
+@functools.cache
 def modules(root: Path) -> dict[str, tuple[Path, ast.Module]]:
     """Dotted name to (file, parsed source) of every module under `root`."""
     found = {}

@@ -31,6 +31,8 @@ from numpyro_ext.inference import (
     Pathfinder,
 )
 
+from ..slow import slow_beside
+
 RNG = np.random.default_rng(6)
 X = RNG.normal(size=(20, 2))
 LABELS = RNG.integers(0, 3, size=20)
@@ -111,10 +113,7 @@ def full_tree(engine="Laplace"):
     )
 
 
-@pytest.mark.parametrize(
-    "engine",
-    [pytest.param(n, marks=[pytest.mark.slow] * (n not in FAST)) for n in ENGINES],
-)
+@pytest.mark.parametrize("engine", slow_beside(FAST, ENGINES))
 def test_every_engine_gives_every_group_in_chains_and_draws(engine):
     fit, tree = fit_of(engine), full_tree(engine)
     groups = {

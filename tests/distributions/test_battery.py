@@ -23,6 +23,8 @@ from numpyro.distributions.gof import (
 
 from numpyro_ext import distributions as distx
 
+from ..slow import slow_beside
+
 TRIL = jnp.asarray([[0.8, 0.0], [0.3, 1.2]])
 FACTOR, DIAG = jnp.asarray([[0.8], [0.5]]), jnp.asarray([0.3, 0.6])
 LOC, SKEW = jnp.asarray([0.1, -0.2]), jnp.asarray([0.3, 0.4])
@@ -89,22 +91,11 @@ WITH_MOVING_DRAWS = [k for k in WITH_GRADIENT if k not in DISCRETE]
 # NumPyro's own beta law has quantiles by TensorFlow Probability alone.
 WITH_QUANTILES = [k for k in UNIVARIATE if k not in (*DISCRETE, "beta-link")]
 # What compiles does so for these in `make test`, for the others in `make test-slow`.
-FAST = (
-    "gig-batch",
-    "gamma",
-    "nig",
-    "variance-gamma",
-    "multivariate-nig",
-    "beta-link",
-    "negative-binomial-log",
-)
+FAST = ("gig", "gamma", "nig", "multivariate-nig", "negative-binomial-log")
 
 
 def mostly_slow(names) -> pytest.MarkDecorator:
-    params = [
-        pytest.param(x, marks=() if x in FAST else pytest.mark.slow) for x in names
-    ]
-    return pytest.mark.parametrize("name", params)
+    return pytest.mark.parametrize("name", slow_beside(FAST, names))
 
 
 # NumPyro's test of fit asks for more than 1000 a dimension.

@@ -102,6 +102,7 @@ def test_the_verdict_names_the_normal_limit():
     assert np.isnan(fit.standard_errors["alpha_bar"])
 
 
+@pytest.mark.slow
 def test_ties_are_named_and_bounded():
     x = DATA["t3"].copy()
     x[:80] = 0.25
@@ -127,6 +128,7 @@ def variance_gamma_log_density(x, concentration, rate, loc, scale, skew):
     return constant + tilt * z + log_bessel + order * np.log(np.abs(z) / np.sqrt(upper))
 
 
+@pytest.mark.slow
 def test_no_other_row_holds_a_better_cusp():
     # The density has a cusp at loc, and the likelihood a maximum at many a row.
     rng = np.random.default_rng(86)
@@ -289,6 +291,7 @@ def test_many_data_sets_at_once_have_a_verdict_each():
     assert fits[2].status == FitStatus.NORMAL_LIMIT
 
 
+@pytest.mark.slow
 def test_positive_laws_have_their_maximum(key):
     law = distx.GeneralizedInverseGaussian(1.5, 1.0, 2.0)
     x = np.asarray(law.sample(key, (N,)))

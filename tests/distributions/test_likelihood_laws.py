@@ -15,6 +15,8 @@ from scipy import stats
 
 from numpyro_ext import distributions as distx
 
+from ..slow import slow_beside
+
 ETA = jnp.asarray([-2.0, 0.3, 1.5, 4.0])
 MU = np.exp(np.asarray(ETA))
 PROBS = {
@@ -92,10 +94,7 @@ UNLIKE = (
 
 def some(names):
     """The laws that are unlike each other, and the others with the slow tests."""
-    return [
-        pytest.param(name, marks=[pytest.mark.slow] * (name not in UNLIKE))
-        for name in names
-    ]
+    return slow_beside(UNLIKE, names)
 
 
 @jax.jit
@@ -171,7 +170,7 @@ def test_upper_tails_are_integrals_of_the_density(name, means):
     np.testing.assert_allclose(above, mass.sum(0), rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", COUNTS)
+@pytest.mark.parametrize("name", some(COUNTS))
 def test_probabilities_of_counts_add_up(name):
     law = ALL[name]
     k = np.arange(LARGEST.get(name, 400))[:, None]
@@ -222,10 +221,7 @@ def randomized_quantiles(law, truth, key):
     return upper - atom * jax.random.uniform(place_key, y.shape)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(n, marks=[pytest.mark.slow] * (n == "tweedie")) for n in ALL],
-)
+@pytest.mark.parametrize("name", some(ALL))
 def test_randomized_quantiles_of_draws_are_uniform(name, key):
     law = ALL[name]
     u = np.asarray(randomized_quantiles(law, law, key)).ravel()
@@ -240,7 +236,9 @@ def test_randomized_quantiles_of_draws_are_uniform(name, key):
         (distx.GammaLog(ETA, 0.4), distx.InverseGaussianLog(ETA, 0.4)),
         (distx.PoissonLog(ETA), OTHERS["zero-inflated-poisson"]),
         (OTHERS["ordered-logit"], OTHERS["ordered-probit"]),
-        (distx.TweedieLog(ETA, 0.8, 1.7), OTHERS["tweedie"]),
+        pytest.param(
+            distx.TweedieLog(ETA, 0.8, 1.7), OTHERS["tweedie"], marks=pytest.mark.slow
+        ),
     ],
     ids=["overdispersed", "NB", "gamma", "zeros", "ordered", "tweedie"],
 )
@@ -249,7 +247,7 @@ def test_randomized_quantiles_of_a_wrong_law_are_not(law, truth, key):
     assert stats.kstest(u, "uniform").pvalue < 1e-6
 
 
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("name", some(OTHERS))
 def test_draws_have_the_mean_and_variance(name, key):
     law = ALL[name]
     x = np.asarray(jax.jit(lambda d, k: d.sample(k, (NUM_DRAWS,)))(law, key), float)
@@ -333,7 +331,7 @@ def test_a_hurdle_says_which_bases_it_cannot_draw_from(key):
         distx.Hurdle(dist.Poisson(2.0), 0.0).sample(key)
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", some(ALL))
 def test_a_likelihood_survives_the_tree_and_is_mapped_over(name):
     law = ALL[name]
     y = jnp.ones(4) * (0.5 if name == "beta" else 1.0)

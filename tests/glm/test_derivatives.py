@@ -8,6 +8,8 @@ import pytest
 
 import numpyro_ext.glm as glm
 
+from ..slow import slow_beside
+
 RNG = np.random.default_rng(8)
 N = 40
 X = np.column_stack([np.ones(N), RNG.normal(size=N)])
@@ -43,27 +45,15 @@ CASES = {
 }
 
 # What compiles for longest.
-SLOW = (
-    "nb1",
-    "nb2",
-    "tweedie",
-    "beta",
-    "student",
-    "from-distribution",
-    "bernoulli-cloglog",
-    "bernoulli-loglog",
-    "bernoulli-cauchit",
-    "ig-inverse",
-    "ig-inverse_squared",
-    "gamma-inverse",
-    "gamma-identity",
-)
+SLOW = {
+    "nb1", "nb2", "tweedie", "beta", "student", "from-distribution",
+    "bernoulli-cloglog", "bernoulli-loglog", "bernoulli-cauchit", "bernoulli-probit",
+    "ig-inverse", "ig-inverse_squared", "gamma-inverse", "gamma-identity",
+    "poisson-identity", "gaussian-log", "gamma-log",
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(k, marks=[pytest.mark.slow] * (k in SLOW)) for k in CASES],
-)
+@pytest.mark.parametrize("name", slow_beside(CASES.keys() - SLOW, CASES))
 def test_the_gradient_is_that_of_finite_differences(name):
     family, y = CASES[name]
     direction = {

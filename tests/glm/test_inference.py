@@ -10,6 +10,8 @@ from scipy import stats
 
 from numpyro_ext import glm
 
+from ..slow import slow_beside
+
 RNG = np.random.default_rng(12)
 N = 150
 X = np.column_stack([np.ones(N), RNG.normal(size=(N, 2)), RNG.uniform(size=N)])
@@ -31,15 +33,7 @@ CASES = {
     ),
 }  # fmt: skip
 # Compiled once for each family: the others are of the same kind.
-cases = pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(
-            name, marks=[pytest.mark.slow] if name in ("probit", "nb2-known") else []
-        )
-        for name in CASES
-    ],
-)
+cases = pytest.mark.parametrize("name", slow_beside(("logit", "poisson"), CASES))
 
 
 def _theirs(name, columns, **extra):
@@ -193,11 +187,10 @@ DESIGN, SIMULATED = _simulated()
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=[pytest.mark.slow] * (name in ("nb2", "zip")))
-        for name, case in SIMULATED.items()
-        if case[3] is not None
-    ],
+    slow_beside(
+        ("poisson", "nb2-as-poisson", "zip-as-poisson", "gamma-as-gaussian"),
+        [name for name, case in SIMULATED.items() if case[3] is not None],
+    ),
 )
 def test_quantile_residuals_tell_a_wrong_model(name):
     family, y, options, is_true = SIMULATED[name]

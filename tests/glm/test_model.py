@@ -18,6 +18,8 @@ from numpyro_ext._checks import ConvergenceWarning
 from numpyro_ext.glm._each_prior import EachPrior, SortedDraws
 from numpyro_ext.inference._init_values import given_positions
 
+from ..slow import slow_beside
+
 N = 80
 RNG = np.random.default_rng(5)
 X = np.column_stack([np.ones(N), RNG.normal(size=N), RNG.uniform(1.0, 3.0, N)])
@@ -58,25 +60,11 @@ def fit_and_spec(name):
     return fitted, ModelSpec(glm.model(family, design, y, priors="flat", **options))
 
 
-# The Hessian of these compiles for long, and each has a relative that stays.
-SLOW = (
-    "beta",
-    "gaussian-weights",
-    "nb1",
-    "nb2",
-    "inverse-gaussian",
-    "student",
-    "hurdle",
-)
+# The Hessian compiles for long.
+FAST = ("poisson", "poisson-frequencies", "ordered", "zero-inflated")
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
-        for name in FITS
-    ],
-)
+@pytest.mark.parametrize("name", slow_beside(FAST, FITS))
 def test_the_fit_is_the_mode_under_flat_priors(name):
     fitted, spec = fit_and_spec(name)
     assert set(fitted.site_values()) == set(spec.sites.coordinates)
@@ -162,12 +150,7 @@ def test_a_row_seen_twice_counts_twice():
 
 
 @pytest.mark.parametrize(
-    "name",
-    [
-        "poisson",
-        pytest.param("bernoulli-cloglog", marks=pytest.mark.slow),
-        pytest.param("categorical", marks=pytest.mark.slow),
-    ],
+    "name", slow_beside(FAST, ["poisson", "bernoulli-cloglog", "categorical"])
 )
 def test_laplace_has_the_observed_covariance(name, key):
     fitted, spec = fit_and_spec(name)
@@ -195,13 +178,7 @@ def test_the_map_engine_finds_the_fit(key):
 
 
 @pytest.mark.parametrize(
-    "name",
-    [
-        "poisson",
-        pytest.param("gamma", marks=pytest.mark.slow),
-        "ordered",
-        pytest.param("categorical", marks=pytest.mark.slow),
-    ],
+    "name", slow_beside(FAST, ["poisson", "gamma", "ordered", "categorical"])
 )
 def test_a_fit_is_a_start(name):
     fitted, spec = fit_and_spec(name)

@@ -9,6 +9,7 @@ import statsmodels.api as sm
 
 import numpyro_ext.glm as glm
 
+from ..slow import slow_beside
 from .reference import CASES, Case
 
 
@@ -24,10 +25,7 @@ FIRST = (
     "scotland-gamma", "scotland-gaussian", "star98-binomial", "cpunish-nb2",
     "fair-logit", "spector-cauchit", "cancer-offset", "engel-ig-log", "engel-tweedie",
 )  # fmt: skip
-some_cases = pytest.mark.parametrize(
-    "name",
-    [pytest.param(n, marks=[pytest.mark.slow] * (n not in FIRST)) for n in CASES],
-)
+some_cases = pytest.mark.parametrize("name", slow_beside(FIRST, CASES))
 
 
 @cases
@@ -53,7 +51,7 @@ def test_standard_errors_and_tests(name):
         np.testing.assert_allclose(ends, case.result.conf_int(), rtol=1e-5, atol=1e-9)
 
 
-@cases
+@some_cases
 def test_log_likelihood_and_criteria(name):
     case, fitted = case_of(name)
     gof = glm.check(fitted).gof

@@ -27,6 +27,7 @@ from numpyro_ext.inference import (
     Pathfinder,
 )
 
+from ..slow import slow_beside
 from .targets import TARGETS, X
 
 # Names of engines -> (the engine, the statistical efficiency of its draws).
@@ -121,11 +122,8 @@ def check(engine: str, fit: Fit, mean, covariance, log_evidence: float) -> None:
 # Engines of one skeleton, and what compiles for long, run on one target, and on the
 # others with the slow tests.
 RELATED = ("NUTS-low_rank", "HMC", "AdjustedMCLMC", "ChEES")
-LONG = ("SMC", "NestedSampler", "EnsembleVI", *RELATED)
-ALL = [
-    pytest.param(engine, marks=[pytest.mark.slow] * (engine in RELATED))
-    for engine in ENGINES
-]
+LONG = ("SMC", "NestedSampler", "EnsembleVI", "NUTS", "Pathfinder", *RELATED)
+ALL = slow_beside(ENGINES.keys() - set(RELATED), ENGINES)
 
 
 @pytest.mark.parametrize(

@@ -154,6 +154,7 @@ def test_params_of_a_module_are_optimised(key):
     np.testing.assert_allclose(weight[:, 0, 0], [LEAST_SQUARES] * 2, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_plain_function_of_a_network(key):
     def log_joint(network, X, y):
         residual = jax.vmap(network)(X) - y

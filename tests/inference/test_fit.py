@@ -15,6 +15,7 @@ from numpyro_ext.diagnostics import summarize
 from numpyro_ext.inference import Fit, MemberStatus, ModelSpec, Status
 from numpyro_ext.inference._engine import AbstractEngine
 
+from ..slow import slow_beside
 from .zoo import IGNORED_WARNINGS, ZOO, X, Y
 
 pytestmark = pytest.mark.filterwarnings(IGNORED_WARNINGS)
@@ -58,13 +59,13 @@ def fit_of(name, kind="draws", num_draws=50):
     return engine.run(spec, jax.random.key(5))
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(n, marks=[pytest.mark.slow] * (n in ("circular", "lkj")))
-        for n in sorted(ZOO.keys() - {"improper"})
-    ],
-)
+FAST = (
+    "eight-schools", "glm", "random-module", "scan", "simplex", "mask", "factor",
+    "dynamic-support",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", slow_beside(FAST, sorted(ZOO.keys() - {"improper"})))
 def test_every_model_gives_a_tree_that_arviz_reads(name):
     fit = fit_of(name)
     tree = fit.to_datatree()

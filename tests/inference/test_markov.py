@@ -26,6 +26,7 @@ from numpyro_ext.inference import (
 from numpyro_ext.inference._low_rank_metric import low_rank_metric
 from numpyro_ext.inference._metric import LowRankMetric
 
+from ..slow import slow_beside
 from .posteriors import POSTERIORS
 from .test_evidence import by_site, reference
 from .zoo import X, Y, linear
@@ -44,9 +45,7 @@ FIRST = "HMC"
 
 
 def mostly_slow(names):
-    return [
-        pytest.param(name, marks=[pytest.mark.slow] * (name != FIRST)) for name in names
-    ]
+    return slow_beside((FIRST,), names)
 
 
 STATS = {"lp", "diverging", "acceptance_rate", "n_steps", "step_size"}
@@ -77,7 +76,7 @@ def assert_same_draws(one, other):
         np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("name", mostly_slow(ENGINES))
 def test_the_road_changes_no_draw(name, tmp_path):
     spec, key, whole = small_fit(name).spec, jax.random.key(0), small_fit(name)
     way = {"chain_method": "sequential"} if name in APART else {}

@@ -14,6 +14,7 @@ from numpyro.infer.util import potential_energy
 
 from numpyro_ext.inference import ModelSpec
 
+from ..slow import slow_beside
 from .zoo import IGNORED_WARNINGS, ZOO, X, Y, linear, with_factor
 
 pytestmark = pytest.mark.filterwarnings(IGNORED_WARNINGS)
@@ -38,7 +39,13 @@ def numpyro_log_density(name, position):
     return -potential_energy(entry.model, args, entry.kwargs, position)
 
 
-@pytest.mark.parametrize("name", ZOO)
+RELATED = {
+    "lkj", "simplex", "imputation", "circular", "crossed-plates", "reparametrised",
+    "eight-schools", "linear",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", slow_beside(ZOO.keys() - RELATED, ZOO))
 def test_parts_add_up_to_numpyro_value_and_gradient(name):
     spec, position = spec_of(name), start_of(name)
     ours = jax.jit(jax.value_and_grad(lambda z: sum(spec.parts(z))))(position)
@@ -61,7 +68,13 @@ def test_unconstrain_inverts_constrain(name):
         np.testing.assert_allclose(ours, reference, rtol=1e-7, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", ["linear", "lkj", "mask", "scan", "module-params"])
+@pytest.mark.parametrize(
+    "name",
+    slow_beside(
+        ("mask", "scan", "module-params"),
+        ["linear", "lkj", "mask", "scan", "module-params"],
+    ),
+)
 def test_starts_from_the_prior_are_finite_in_value_and_gradient(name, key):
     spec = spec_of(name)
     starts = spec.init(key, 8)
