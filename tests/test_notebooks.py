@@ -8,25 +8,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-# These compile for long; the first is what a newcomer runs.
-SLOW = (
-    "02_ensembles",
-    "03_log_bessel",
-    "04_heavy_tails",
-    "05_heavy_tails_in_finance",
-    "06_counts_both_ways",
-    "07_from_fit_to_verdict",
-    "08_one_model_every_engine",
-)
-NOTEBOOKS = [
-    pytest.param(
-        path, id=path.stem, marks=[pytest.mark.slow] if path.stem in SLOW else []
-    )
-    for path in sorted((ROOT / "notebooks").glob("*.py"))
-]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
 
 
-@pytest.mark.parametrize("notebook", NOTEBOOKS)
+# They compile for long; a newcomer's first example is in the test of the README.
+@pytest.mark.slow
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
 def test_the_notebook_runs(notebook, tmp_path):
     # In a folder of its own: pictures land there. CI=1 asks for a smaller example.
     script = f"import runpy; runpy.run_path({str(notebook)!r}, run_name='__main__')"

@@ -267,6 +267,7 @@ def test_reliability_names_what_is_no_probability():
         plot_reliability([0.1, 0.2], [0, 1, 1])
 
 
+@pytest.mark.slow
 def test_members_are_dots_at_their_distance_from_the_mean():
     tree = tree_of("EnsembleMAP")
     tree = tree.assign()
@@ -322,6 +323,7 @@ def test_loo_pit_is_that_of_calibration():
 
 
 @pytest.mark.filterwarnings("ignore:The Laplace approximation is far")
+@pytest.mark.slow
 def test_binary_data_have_a_reliability_and_no_pit():
     def coin(x, y=None):
         slope = numpyro.sample("slope", dist.Normal(0.0, 0.5))

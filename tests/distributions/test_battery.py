@@ -158,7 +158,7 @@ def compiled(name: str) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     return jax.jit(program)(law, jax.random.key(7))
 
 
-@every_law
+@every_law_compiled
 def test_shapes(name, key):
     law = law_of(name)
     whole = law.batch_shape + law.event_shape
@@ -395,7 +395,7 @@ def test_parameters_outside_their_domain_are_refused_by_name(name):
                 type(law)(**given | {field: bad}, validate_args=True)
 
 
-@every_law
+@every_law_compiled
 def test_values_outside_the_support_have_no_density(name):
     law = law_of(name)
     checked = type(law)(**parameters(law), validate_args=True)

@@ -51,6 +51,7 @@ def test_the_symmetric_skew_t_is_student():
     assert fit.num_parameters == 3
 
 
+@pytest.mark.slow
 def test_newton_finds_the_same_optimum():
     x = DATA["skewed"]
     both = NIG.fit(x), NIG.fit(x, method="newton")
@@ -151,6 +152,7 @@ def test_no_other_row_holds_a_better_cusp():
     assert max(values[1:]) <= values[0]
 
 
+@pytest.mark.slow
 def test_one_outlier_does_not_spoil_the_units():
     x = DATA["normal"].copy()
     x[3] = 1e6
@@ -234,6 +236,7 @@ def test_the_order_can_be_fixed():
     assert mean(fit) == pytest.approx(mean(NIG.fit(x)), abs=1e-8)
 
 
+@pytest.mark.slow
 def test_standard_errors_are_those_of_the_curvature():
     x = DATA["skewed"]
     fit = NIG.fit(x)
@@ -318,6 +321,7 @@ def test_a_stream_gets_close_to_the_batch(key):
     assert -1e-9 <= gap < 1e-3
 
 
+@pytest.mark.slow
 def test_float32_stays_float32(float32):
     x = jnp.asarray(DATA["skewed"], jnp.float32)
     fit = NIG.fit(x)

@@ -112,6 +112,7 @@ def test_units_and_weights():
     assert weighted.log_likelihood == pytest.approx(twice.log_likelihood, abs=2e-4)
 
 
+@pytest.mark.slow
 def test_what_is_fixed_stays():
     fit = NIG.fit(X, symmetric=True)
     assert not np.any(np.asarray(fit.law.skew))

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 
+from ..slow import slow_beside
 from .reference import (
     LAWS,
     WITH_TAILS,
@@ -29,7 +30,11 @@ EPS32 = float(np.finfo(np.float32).eps)
 ULPS = 4.0
 
 
-@pytest.mark.parametrize("name", LAWS)
+# Of each kind: positive, on the line, with a factor and without.
+FAST = ("gig", "nig", "multivariate_gh")
+
+
+@pytest.mark.parametrize("name", slow_beside(FAST, LAWS))
 def test_the_log_density_and_its_gradient_are_the_reference(name):
     row = rows(name)
     value, grad = over_rows(jax.value_and_grad(log_prob(name)), row["inputs"])
@@ -43,7 +48,7 @@ def test_the_log_density_and_its_gradient_are_the_reference(name):
     assert not bad, report(bad, value.size + grad.size)
 
 
-@pytest.mark.parametrize("name", LAWS)
+@pytest.mark.parametrize("name", slow_beside(FAST, LAWS))
 def test_the_log_density_in_float32_is_the_reference(name):
     row = rows(name, np.float32)
     assert row["inputs"].shape[0] > 10
@@ -58,7 +63,7 @@ def test_the_log_density_in_float32_is_the_reference(name):
     assert not bad, report(bad, value.size)
 
 
-@pytest.mark.parametrize("name", WITH_TAILS)
+@pytest.mark.parametrize("name", slow_beside(FAST, WITH_TAILS))
 def test_both_tails_are_the_reference(name):
     row = tails(name)
     lower, upper = over_rows(both_tails(name), row["inputs"])

@@ -49,7 +49,7 @@ SLOW = {
     "nb1", "nb2", "tweedie", "beta", "student", "from-distribution",
     "bernoulli-cloglog", "bernoulli-loglog", "bernoulli-cauchit", "bernoulli-probit",
     "ig-inverse", "ig-inverse_squared", "gamma-inverse", "gamma-identity",
-    "poisson-identity", "gaussian-log", "gamma-log",
+    "poisson-identity", "gaussian-log", "gamma-log", "ig-log", "poisson-log",
 }  # fmt: skip
 
 

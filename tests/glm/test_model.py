@@ -81,7 +81,9 @@ def test_the_fit_is_the_mode_under_flat_priors(name):
     assert np.linalg.eigvalsh(hessian).max() < 0.0
 
 
-@pytest.mark.parametrize("name", ["poisson", "nb2", "beta", "zero-inflated"])
+@pytest.mark.parametrize(
+    "name", slow_beside(FAST, ["poisson", "nb2", "beta", "zero-inflated"])
+)
 def test_the_density_is_the_log_likelihood_of_the_fit(name):
     # `infer` and `check` are compared with statsmodels elsewhere; here is one number.
     fitted, spec = fit_and_spec(name)

@@ -24,6 +24,8 @@ from numpyro_ext.inference import (
     site_covariance,
 )
 
+from ..slow import slow_beside
+
 RNG = np.random.default_rng(20)
 N, GROUPS = 120, 8
 X = np.column_stack([np.ones(N), RNG.normal(size=N)])
@@ -130,7 +132,7 @@ def highest(spec, position):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param("hyperbolic", marks=pytest.mark.slow), "student", "mixture"]
+    "name", slow_beside(("mixture",), ["hyperbolic", "student", "mixture"])
 )
 def test_it_ends_where_direct_maximisation_does(name):
     fit, spec = fit_of(name), spec_of(name)
@@ -287,6 +289,7 @@ def mixture_value():
     return float(np.max(np.asarray(fit_of("mixture").stats["lp"])))
 
 
+@pytest.mark.slow
 def test_single_precision_stays_single_and_ends_there_too(mixture_value, float32):
     model, data, _ = SPECS["mixture"]
     spec = ModelSpec(model, *(np.asarray(x, np.float32) for x in data))

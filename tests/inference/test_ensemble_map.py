@@ -193,6 +193,7 @@ def test_fit_holds_points_with_members_as_chains(key):
     assert set(fit.timing) == {"total", "trace", "compile", "run"}
 
 
+@pytest.mark.slow
 def test_gradient_norm_and_losses_are_those_of_the_density(key):
     spec = ridge_spec()
     engine = EnsembleMAP(num_members=2, num_steps=7, optimizer=ADAM, tolerance=None)
@@ -225,6 +226,7 @@ def test_layouts_agree(key, layout):
     np.testing.assert_allclose(fit.history["loss"], alone.history["loss"], rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_rows_are_summed_by_blocks_without_a_trace_in_the_result(key, monkeypatch):
     options = {"num_members": 2, "num_steps": 30, "tolerance": None}
     whole = EnsembleMAP(optimizer=optax.adam(0.1), **options).run(ridge_spec(), key)
@@ -249,6 +251,7 @@ def test_progress_shows_and_changes_nothing(key, capsys):
     assert "EnsembleMAP" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_number_of_threads_changes_nothing(key, monkeypatch):
     engine = EnsembleMAP(num_members=6, num_steps=20, optimizer=ADAM, layout="map")
     fits = {}
@@ -339,6 +342,7 @@ def test_early_stopping_stops_each_member_and_restores_its_best(key):
         assert np.isfinite(loss[: steps + 1]).all()
 
 
+@pytest.mark.slow
 def test_held_out_loss_decides(key):
     rng = np.random.default_rng(5)
     X_new = rng.normal(size=(60, 3))

@@ -24,6 +24,7 @@ from numpyro_ext.inference._independent import sd_ratio, weigh
 from numpyro_ext.inference._normal_guides import NormalGuide
 from numpyro_ext.inference._path_normal import PathNormal
 
+from ..slow import slow_beside
 from .targets import LOG_SD, LOG_Y, PRIOR_SD, lognormal, regression
 from .test_pathfinder import broken_below, logistic_spec
 
@@ -176,7 +177,7 @@ GUIDES = {
 }
 
 
-@pytest.mark.parametrize("name", GUIDES)
+@pytest.mark.parametrize("name", slow_beside(GUIDES.keys() - {"class"}, GUIDES))
 def test_a_guide_of_numpyro_finds_the_posterior(name):
     truth = lognormal()
     guide = GUIDES[name](truth.spec.model.model)

@@ -290,6 +290,7 @@ def test_populations_that_disagree_are_reported(key):
         engine.run(ModelSpec(model, observed="comb"), key)
 
 
+@pytest.mark.slow
 def test_a_run_of_too_many_temperatures_ends_with_a_word(key):
     spec = ModelSpec(coin, np.tile(FLIPS, 40))
     small = {"num_particles": 200, "num_populations": 2}
@@ -297,6 +298,7 @@ def test_a_run_of_too_many_temperatures_ends_with_a_word(key):
         SMC(**small, max_temperatures=1).run(spec, key)
 
 
+@pytest.mark.slow
 def test_a_population_that_was_cut_short_counts_for_nothing(key):
     spec = ModelSpec(coin, FLIPS)
     engine = SMC(num_particles=200, num_populations=2)
@@ -436,6 +438,7 @@ def test_too_few_slices_are_reported(key):
         engine.run(ModelSpec(model, np.zeros(12)), key)
 
 
+@pytest.mark.slow
 def test_a_likelihood_without_a_bound_ends_with_a_word(key):
     def model(y):
         scale = numpyro.sample("scale", dist.HalfNormal(1.0))

@@ -59,10 +59,7 @@ def fit_of(name, kind="draws", num_draws=50):
     return engine.run(spec, jax.random.key(5))
 
 
-FAST = (
-    "eight-schools", "glm", "random-module", "scan", "simplex", "mask", "factor",
-    "dynamic-support",
-)  # fmt: skip
+FAST = ("glm", "random-module", "scan", "mask", "factor")
 
 
 @pytest.mark.parametrize("name", slow_beside(FAST, sorted(ZOO.keys() - {"improper"})))

@@ -99,7 +99,7 @@ def test_vectorized_chains_sample_the_same_law(name):
     assert abs(one["mean"] - two["mean"]) < 4 * error
 
 
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("name", mostly_slow(ENGINES))
 def test_statistics_have_arviz_names_and_tell_the_truth(name):
     fit = small_fit(name)
     assert set(fit.stats) == STATS | OWN_STATS[name]

@@ -91,7 +91,9 @@ def test_a_dense_metric_learns_the_correlation(key):
     assert fit.stats["n_steps"].sum() < 0.7 * diagonal.stats["n_steps"].sum()
 
 
-@pytest.mark.parametrize("chunk_size", [7, 40, 250])
+@pytest.mark.parametrize(
+    "chunk_size", [pytest.param(7, marks=pytest.mark.slow), 40, 250]
+)
 def test_the_size_of_chunks_changes_no_draw(chunk_size):
     engine = NUTS(num_warmup=100, num_samples=60, num_chains=3, chunk_size=chunk_size)
     assert_same_draws(engine.run(small_fit().spec, jax.random.key(0)), small_fit())
@@ -408,6 +410,7 @@ def arma(y):
 
 
 @pytest.mark.filterwarnings("ignore:.*diverged")
+@pytest.mark.slow
 def test_all_chains_find_the_mode_of_a_moving_average(key):
     y = np.array(json.loads(ARMA.read_text())["y"])
     engine = NUTS(num_chains=16, num_warmup=300, num_samples=100)

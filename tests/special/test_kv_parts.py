@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import mpmath
 import numpy as np
+import pytest
 
 from numpyro_ext.special._kv_parts import FAR, kv_parts
 
@@ -43,6 +44,7 @@ def test_parts_keep_their_digits():
     assert error.max() < 2e-12
 
 
+@pytest.mark.slow
 def test_derivatives_are_those_of_the_parts():
     v, z = (jnp.asarray(x[(Z > 1e-4) & (Z < 1e5) & (V > 1e-3)]) for x in (V, Z))
     one, none = jnp.ones_like(v), jnp.zeros_like(v)

@@ -112,10 +112,10 @@ def _parts(y: Array, eta: Array, dispersion: Array, power: Array) -> Parts:
     log_sum = jax.nn.logsumexp(log_terms, axis=0) + jnp.log(distance)
     # The slopes of the terms of a wide sum have the mean 0. Added to j - c, they leave
     # numbers that are positive, whose mean does not cancel.
-    positive = _deviance(c, log_c, j, log_j) + less * (c / j) * (
-        digamma_error(j) + errors
-    )
     is_wide = (width > 1.6) & (centre > 6.4 * width)
+    safe, log_safe = jnp.where(is_wide, c, 1.0), jnp.where(is_wide, log_c, 0.0)
+    positive = _deviance(safe, log_safe, j, log_j)
+    positive += less * (safe / j) * (digamma_error(j) + errors)
     return Parts(
         by_rate=_bent(c, log_c, -rest * gap),
         by_scale=_bent(a * c, log_c + jnp.log(a), less * gap),
