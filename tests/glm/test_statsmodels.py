@@ -139,7 +139,8 @@ def test_prediction_intervals():
     np.testing.assert_allclose(found.high, theirs["mean_ci_upper"], rtol=1e-6)
 
 
-@pytest.mark.parametrize("kind", [pytest.param("nb1", marks=pytest.mark.slow), "nb2"])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["nb1", "nb2"])
 def test_negative_binomial_with_alpha_estimated(kind):
     case, _ = case_of("randhie-poisson")
     X, y = case.X[::4], case.y[::4]

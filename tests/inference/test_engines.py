@@ -162,9 +162,7 @@ def test_the_check_finds_a_planted_error(engine):
             check_evidence(fit, truth.log_evidence + 1.6)
 
 
-@pytest.mark.parametrize(
-    "engine", slow_beside(("NUTS", "Pathfinder", "EnsembleVI"), ENGINES)
-)
+@pytest.mark.parametrize("engine", ALL)
 def test_a_second_run_compiles_nothing(engine):
     name, _, data = SMALLEST.get(engine, SMALL)
     fit_of(engine, name)

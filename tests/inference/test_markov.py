@@ -335,6 +335,7 @@ def gaussian(precision):
     numpyro.factor("law", -0.5 * x @ precision @ x)
 
 
+@pytest.mark.slow
 def test_a_metric_of_low_rank_takes_fewer_gradients():
     covariance = spiked_covariance(100)
     spec = ModelSpec(gaussian, np.linalg.inv(covariance))
