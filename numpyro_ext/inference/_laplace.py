@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -35,6 +36,7 @@ from ._ensemble_checks import check_number
 from ._ensemble_map import EnsembleMAP
 from ._fit import Fit
 from ._flat import unravel_position
+from ._gaussian import Gaussian
 from ._independent import (
     MAX_PARETO_K,
     independent_fit,
@@ -208,7 +210,8 @@ class Laplace(AbstractEngine):
     ) -> Fit:
         evidence = jnp.stack([_log_evidence(mode) for mode, _ in modes])
         log_weight = jax.nn.log_softmax(evidence)
-        flat, log_law = _draw(key, modes, log_weight, index, self.num_samples)
+        laws = [(mode.gaussian, held) for mode, held in modes]
+        flat, log_law = _draw(key, laws, log_weight, index, self.num_samples)
         positions = jax.vmap(unravel_position(spec))(flat)
         positions = jax.tree.map(lambda leaf: leaf[None], positions)
         lp = log_densities(spec, positions)
@@ -326,9 +329,10 @@ def _whole(mode: Mode, held: Array, index: Array | None) -> Float[Array, " m"]:
     return mode.point if index is None else held.at[index].set(mode.point)
 
 
+@eqx.filter_jit
 def _draw(
     key: Key[Array, ""],
-    modes: list[tuple[Mode, Array]],
+    laws: list[tuple[Gaussian, Array]],
     log_weight: Float[Array, " modes"],
     index: Array | None,
     num: int,
@@ -337,20 +341,20 @@ def _draw(
     choice_key, key = jax.random.split(key)
     which = jax.random.categorical(choice_key, log_weight, shape=(num,))
     drawn = [
-        mode.gaussian.sample(jax.random.fold_in(key, number), num)
-        for number, (mode, _) in enumerate(modes)
+        law.sample(jax.random.fold_in(key, number), num)
+        for number, (law, _) in enumerate(laws)
     ]
     each = jnp.arange(num)
     point = jnp.stack(drawn)[which, each]
     flat = point
     if index is not None:
-        held = jnp.stack([held for _, held in modes])[which]
+        held = jnp.stack([held for _, held in laws])[which]
         flat = held.at[:, index].set(point)
-    laws = [
-        weight + mode.gaussian.log_prob(point)
-        for weight, (mode, _) in zip(log_weight, modes, strict=True)
+    parts = [
+        weight + law.log_prob(point)
+        for weight, (law, _) in zip(log_weight, laws, strict=True)
     ]
-    return flat, jax.nn.logsumexp(jnp.stack(laws), axis=0)
+    return flat, jax.nn.logsumexp(jnp.stack(parts), axis=0)
 
 
 def _warn(fit: Fit) -> None:
