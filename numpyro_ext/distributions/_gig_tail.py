@@ -42,6 +42,7 @@ def log_lower(p: Array, a: Array, b: Array, v: Array) -> Array:
     return log_upper(-p, b, a, -v)
 
 
+@jax.jit
 def log_tails(p: Array, a: Array, b: Array, v: Array) -> tuple[Array, Array]:
     """Log of P(log x < v) and of P(log x > v), never above 0."""
     return jnp.minimum(log_lower(p, a, b, v), 0.0), jnp.minimum(

@@ -199,6 +199,7 @@ def scaled_upper(x: Array) -> Array:
     return jnp.where(is_far, series / (far * math.sqrt(2.0 * math.pi)), bulk)
 
 
+@jax.jit
 def log_tails(p: Array, a: Array, b: Array, z: Array, t: Array) -> tuple[Array, Array]:
     """Log of P(x < mu + sigma z) and of P(x > mu + sigma z), never above 0."""
     lower, upper = log_upper(p, a, b, -z, -t), log_upper(p, a, b, z, t)
