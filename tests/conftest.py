@@ -10,8 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-# What JAX remembers of its traces is millions of objects that stay, and looking through
-# all of them after every 700 new ones takes a tenth of the time.
+# What JAX remembers of its traces stays, and Python's garbage collector looks through
+# all of it again and again.
 gc.set_threshold(100_000, 50, 100)
 
 # Before anything compiles. Most of the suite's time is compilation, and most programs

@@ -68,14 +68,16 @@ def sd_ratio(
 
     The weights say how wide the posterior is in each unconstrained coordinate, to a
     few percent where the draws are near it, and on which side the draws err even where
-    their tails are too light to say by how much. NaN where no draw has weight.
+    their tails are too light to say by how much. Coordinates that are the same in all
+    draws are left out, and draws with a weight of -inf; NaN where nothing is left.
 
     Args:
         positions: the draws, each leaf (chain, draw, ...).
-        log_weights: as `weigh` gives them; draws without weight are left out.
+        log_weights: as `weigh` gives them.
     """
+    # A weight that underflows is one of a draw far out, which counts.
+    is_used = jnp.isfinite(log_weights).reshape(-1, 1)
     weights = jnp.exp(log_weights).reshape(-1, 1)
-    is_used = weights > 0.0
     leaves = jax.tree.leaves(positions)
     draws = [leaf.reshape(is_used.size, -1) for leaf in leaves]
     values = jnp.where(is_used, jnp.concatenate(draws, axis=1), 0.0)
@@ -85,8 +87,13 @@ def sd_ratio(
         mean = jnp.sum(shares * values, axis=0)
         return jnp.sum(shares * jnp.square(values - mean), axis=0)
 
+    lowest = jnp.min(values, axis=0, where=is_used, initial=jnp.inf)
+    highest = jnp.max(values, axis=0, where=is_used, initial=-jnp.inf)
+    is_moving = highest > lowest
     logs = jnp.log(variance(is_used.astype(weights.dtype)) / variance(weights))
-    return jnp.exp(0.5 * logs[jnp.argmax(jnp.abs(logs))])
+    sizes = jnp.where(is_moving, jnp.abs(logs), -1.0)
+    furthest = jnp.exp(0.5 * logs[jnp.argmax(sizes)])
+    return jnp.where(jnp.any(is_moving), furthest, jnp.nan)
 
 
 @eqx.filter_jit

@@ -80,9 +80,8 @@ class Laplace(AbstractEngine):
     far the law is from the posterior), `sd_ratio` (sd of the draws over that by their
     weights, in the coordinate where it is furthest from 1), `newton_decrement` in nats
     (the worst mode), `num_modes`, `num_negative` and `num_flat`; `history` has one
-    entry for each mode:
-    `mode_positions`, `mode_log_density`, `mode_log_evidence`, `mode_weight`; and
-    `site_covariance` reads the covariance.
+    entry for each mode: `mode_positions`, `mode_log_density`, `mode_log_evidence`,
+    `mode_weight`; and `site_covariance` reads the covariance.
 
     Args:
         structure: `full`, the whole Hessian; `diag`, its diagonal; `low_rank`, the

@@ -252,6 +252,24 @@ def test_second_derivatives_are_exact(name):
     np.testing.assert_allclose(got, want, rtol=1e-7, atol=1e-8)
 
 
+def test_the_tweedie_density_moves_with_the_value():
+    y, *parameters = (
+        jnp.asarray(c)
+        for c in grid([0.25, 1.0, 50.0], [-1.0, 2.0], [0.0625, 4.0], [1.125, 1.75]).T
+    )
+
+    @jax.jit
+    def density(y):
+        return distx.TweedieLog(*parameters).log_prob(y)
+
+    _, got = jax.jvp(density, (y,), (jnp.ones_like(y),))
+    once, twice = (
+        (density(y * (1 + h)) - density(y * (1 - h))) / (2 * h * y)
+        for h in (2.0**-10, 2.0**-9)
+    )
+    np.testing.assert_allclose(got, (4 * once - twice) / 3, rtol=1e-7, atol=1e-7)
+
+
 PAIR = [0.5, 0.75]
 
 

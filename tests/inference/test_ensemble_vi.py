@@ -412,16 +412,17 @@ def test_more_rows_than_there_are_is_refused(key):
         EnsembleVI(batch_size=9).run(regression().spec, key)
 
 
-@pytest.mark.parametrize("scale", [0.8, 1.25])
-def test_the_sd_ratio_is_that_of_the_coordinate_which_is_furthest_off(scale, key):
+# Of the widest law, most draws have weights that underflow.
+@pytest.mark.parametrize(("scale", "rtol"), [(0.8, 0.03), (1.25, 0.03), (30.0, 0.1)])
+def test_the_sd_ratio_is_that_of_the_coordinate_which_is_furthest_off(scale, rtol, key):
     draws = np.asarray(jax.random.normal(key, (4, 5000, 3))) * [1.02, scale, 1.0]
     log_law = norm.logpdf(draws, scale=[1.02, scale, 1.0]).sum(axis=2)
     log_ratio = norm.logpdf(draws).sum(axis=2) - log_law
     # Draws that have no weight are not part of either sd.
     draws[0, :100], log_ratio[0, :100] = np.nan, -np.inf
-    positions = {"a": draws[..., :1], "b": draws[..., 1:]}
+    positions = {"a": draws[..., :1], "b": draws[..., 1:], "c": np.full((4, 5000), 0.1)}
     found = sd_ratio(positions, weigh(jnp.asarray(log_ratio)).log_weights)
-    np.testing.assert_allclose(found, scale, rtol=0.03)
+    np.testing.assert_allclose(found, scale, rtol=rtol)
 
 
 # -- against NUTS --------------------------------------------------------------------
@@ -440,9 +441,12 @@ def test_the_spread_on_a_glm_is_reported(guide, collinear, key):
     # Independent coordinates cannot hold the posterior of collinear columns.
     if guide == "full_rank" or collinear == 0.0:
         np.testing.assert_allclose([furthest, reported], 1.0, atol=0.08)
+        # Of one member: all draws together see tails that no normal law has.
+        assert np.median(fit.diagnostics["pareto_k_member"]) < 0.7
     else:
         assert furthest < 0.6
         assert reported < 0.8
+        assert fit.diagnostics["pareto_k"] > 0.7
 
 
 @pytest.mark.slow
