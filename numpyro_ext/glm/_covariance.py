@@ -150,7 +150,7 @@ def leverage(fitted: FittedGLM) -> Float[Array, " n"]:
     X = fitted.data.X
     rows = jnp.sum(jnp.square(X @ half), axis=1)
     weights = derivatives(
-        problem.kernel(Block(X.T, fitted.y, None, fitted.data.trials, None)),
+        problem.kernel(Block(X, X.T, fitted.y, None, fitted.data.trials, None)),
         fitted.eta,
         point.theta,
     )[2][0, 0]
@@ -186,7 +186,7 @@ def meat(
         size = point.beta.size
         cross = cross.reshape(size, theta.shape[0])
         corner = theta @ theta.T
-        full = _flatten(gram(block.Xt, pairs))
+        full = _flatten(gram(block, pairs))
         return jnp.block([[full, cross], [cross.T, corner]])
 
     return sum_over_rows(data, (factor * root,), body)
@@ -215,7 +215,7 @@ def cluster_scores(
     rows = _scores(
         problem,
         point,
-        Block(data.X.T, data.y, data.offset, data.trials, data.weights),
+        Block(data.X, data.X.T, data.y, data.offset, data.trials, data.weights),
     )
     m = point.beta.shape[0]
     beta = (rows[:m, None] * data.X.T).reshape(point.beta.size, -1)

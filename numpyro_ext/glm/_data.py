@@ -45,8 +45,9 @@ class Data(NamedTuple):
 
 
 class Block(eqx.Module):
-    """Some rows, features first: a product with `X` then runs along the memory."""
+    """Some rows, in both orders: a product then runs along the memory of each side."""
 
+    X: Float[Array, "b p"]
     Xt: Float[Array, "p b"]
     y: Float[Array, " b"]
     offset: Float[Array, "b ..."] | None
@@ -95,18 +96,19 @@ def sum_over_rows(
     `Xt` is what `features_first` returns, if it is at hand.
     """
     n, size = data.y.size, _block_size(data)
-    arrays = (data.y, data.offset, data.trials, data.weights, *rows)
+    arrays = (data.X, data.y, data.offset, data.trials, data.weights, *rows)
     Xt = features_first(data) if Xt is None else Xt
     if n <= 2 * size:
-        return body(Block(Xt, *arrays[:4]), *rows)
+        X, *columns = arrays[:5]
+        return body(Block(X, Xt, *columns), *rows)
 
     def step(i: Array, Xt: Array) -> PyTree[Array]:
-        y, offset, trials, weights, *others = jax.tree.map(
+        X, y, offset, trials, weights, *others = jax.tree.map(
             lambda x: _cut(x, i, size), arrays
         )
         is_new = jnp.minimum(i * size, n - size) + jnp.arange(size) >= i * size
         weights = is_new.astype(Xt.dtype) if weights is None else weights * is_new
-        return body(Block(Xt, y, offset, trials, weights), *others)
+        return body(Block(X, Xt, y, offset, trials, weights), *others)
 
     blocks = (jnp.arange(-(-n // size), dtype=jnp.int32), Xt)
     shapes = jax.eval_shape(step, *jax.tree.map(lambda x: x[0], blocks))
@@ -125,14 +127,14 @@ def _transposed(X: Float[Array, "n p"]) -> Float[Array, "p n"]:
     XLA reads a plain `X.T` crosswise in each product that it appears in.
     """
     n, p = X.shape
-    if n <= _TILE:
-        return X.T
+    # Two tiles at least: a loop of one turn is unrolled into a plain `X.T`.
+    tile = min(_TILE, -(-n // 2))
 
     def write(i: Array, copy: Array) -> Array:
-        start = jnp.minimum(i * _TILE, n - _TILE)
-        return lax.dynamic_update_slice_in_dim(copy, _cut(X, i, _TILE).T, start, 1)
+        start = jnp.minimum(i * tile, n - tile)
+        return lax.dynamic_update_slice_in_dim(copy, _cut(X, i, tile).T, start, 1)
 
-    return lax.fori_loop(0, -(-n // _TILE), write, jnp.zeros((p, n), X.dtype))
+    return lax.fori_loop(0, -(-n // tile), write, jnp.zeros((p, n), X.dtype))
 
 
 def _block_size(data: Data) -> int:

@@ -1,7 +1,7 @@
 """`fit`: maximum likelihood for any family, with a status and exact derivatives."""
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -18,18 +18,19 @@ from ._design import Rows
 from ._diagnose import raise_for_status, warn_for_status
 from ._family import AbstractFamily, Aux
 from ._geometry import Geometry
-from ._infer import Inference, default_inference
+from ._infer import default_arrays, read_back
 from ._likelihood import estimate_dispersion
 from ._links import Log
 from ._newton import Newton, solve, solve_joint
 from ._nuisance import pack, unpack
-from ._objective import Point, Problem, Shapes, weigh
+from ._objective import Point, Problem, weigh
 from ._result import (
     FittedGLM,
     Params,
     assemble,
     params_of,
     point_of,
+    shapes_of,
     with_inference,
 )
 from ._status import Status
@@ -143,7 +144,7 @@ def fit(
     return fitted
 
 
-class _Found(eqx.Module):
+class _Found(NamedTuple):
     """What a fit finds: the fields of `FittedGLM` that are not given.
 
     `inference` is what `infer` says by default, without the parameters, where that
@@ -152,10 +153,9 @@ class _Found(eqx.Module):
 
     params: Params
     geometry: Geometry
-    codes: Int[Array, " 2"]
+    codes: Int[Array, " 3"]
     numbers: Float[Array, " 3"]
-    inference: Inference | None
-    shapes: Shapes = eqx.field(static=True)
+    inference: dict[str, Any] | None
 
 
 def _fit(
@@ -172,8 +172,7 @@ def _fit(
     fitted = _assembled(found, family, data, settings, method, names)
     if found.inference is None:
         return fitted
-    inference = {**vars(found.inference), "params": found.params}
-    return with_inference(fitted, assemble(Inference, inference))
+    return with_inference(fitted, read_back(found.params, found.inference))
 
 
 def _assembled(
@@ -193,7 +192,7 @@ def _assembled(
         "numbers": found.numbers,
         "settings": settings,
         "dispersion": "known" if method is None else method,
-        "shapes": found.shapes,
+        "shapes": shapes_of(family, found.params),
         "names": names,
         "design": None,
     }
@@ -233,23 +232,20 @@ def _find(
         disp = known
     beta = point.beta[0] if family.num_predictors == 1 else point.beta.T
     # A dispersion that no degree of freedom is left for is no answer.
-    status = solution.codes[0]
+    status = solution.status
     no_scale = (status == Status.CONVERGED) & jnp.isnan(disp)
     status = jnp.where(no_scale, Status.BOUNDARY.value, status)
     found = _Found(
         params=params_of(family, beta, disp, aux),
         geometry=solution.geometry,
-        codes=solution.codes.at[0].set(status),
+        codes=jnp.stack([status, solution.num_iters, rank]),
         numbers=solution.numbers,
         inference=None,
-        shapes=shapes,
     )
     fitted = _assembled(found, family, data, settings, method)
     if default_covariance(fitted) != "fisher":
         return found
-    inference = default_inference(fitted, with_copy)
-    inference = assemble(Inference, {**vars(inference), "params": None})
-    return assemble(_Found, {**vars(found), "inference": inference})
+    return found._replace(inference=default_arrays(fitted, with_copy))
 
 
 def fit_data(fitted: FittedGLM, data: Data) -> FittedGLM:

@@ -22,8 +22,13 @@ class Geometry(NamedTuple):
 
     scale: Float[Array, " p"]
     null: Float[Array, "p p"]
-    rank: Int[Array, ""]
     is_shifted: Bool[Array, ""] | None = None
+
+    @property
+    def rank(self) -> Int[Array, ""]:
+        """The number of directions that change the linear predictor."""
+        lost = jnp.sum(diagonal_of(self.null))
+        return self.scale.size - jnp.round(lost).astype(jnp.int32)
 
 
 def factorise(
@@ -57,6 +62,15 @@ def solve_beta(
     return x * geometry.scale
 
 
+def solve_rows(
+    geometry: Geometry, factor: Float[Array, "p p"], rows: Float[Array, "r p"]
+) -> Float[Array, "r p"]:
+    """Solves for each row with the factorised Hessian of one linear predictor."""
+    scaled = rows * geometry.scale
+    scaled = scaled - scaled @ geometry.null
+    return cho_solve((factor, True), scaled.T).T * geometry.scale
+
+
 def estimable(geometry: Geometry) -> Bool[Array, " p"]:
     """Which coefficients are the same in every solution."""
     return jnp.abs(diagonal_of(geometry.null)) < 1e-6
@@ -82,9 +96,7 @@ def span_of(
     factor = jnp.linalg.cholesky(scaled, symmetrize_input=False)
     pivots = jnp.square(diagonal_of(factor))
     is_suspicious = ~(jnp.min(pivots) > tol)
-    null = _null_projector(scaled, tol, is_suspicious)
-    rank = p - jnp.round(jnp.trace(null)).astype(jnp.int32)
-    return Geometry(scale, null, rank)
+    return Geometry(scale, _null_projector(scaled, tol, is_suspicious))
 
 
 def design_rank(family: Any, data: Any) -> Int[Array, ""]:
@@ -108,7 +120,7 @@ def beside_cutpoints(
     between = jnp.outer(mean, mean) / jnp.sum(weights)
     centred = problem._with_l2(hessian - between[None, :, None])[0, :, 0]
     found = span_of(centred, geometry.scale)
-    return Geometry(geometry.scale, found.null, found.rank, found.rank < geometry.rank)
+    return Geometry(geometry.scale, found.null, found.rank < geometry.rank)
 
 
 @jax.custom_batching.custom_vmap

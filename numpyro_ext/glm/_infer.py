@@ -22,7 +22,7 @@ from ._covariance import (
 from ._geometry import diagonal_of
 from ._objective import Problem
 from ._profile import likelihood_ratios, profile_intervals, scores_of_restricted
-from ._result import FittedGLM, Params, known_inference
+from ._result import FittedGLM, Params, assemble, known_inference
 
 
 class Inference(eqx.Module):
@@ -32,11 +32,7 @@ class Inference(eqx.Module):
         params: the estimates.
         se: standard errors, of the shape of `params.beta`; NaN for coefficients that
             the data do not determine.
-        stat: the statistic of each coefficient being zero: an estimate over its
-            standard error (`wald`), or a chi-square with one degree of freedom.
-        p: its two-sided p-value.
-        low: lower ends of the intervals.
-        high: upper ends.
+        tests: statistic, p-value and both ends of the interval of each coefficient.
         covariance: of all coefficients (in the order of `beta.T`, flattened), followed
             by nuisances on their unconstrained scale.
         aux_se: standard errors of the nuisances by name, on their own scale.
@@ -45,10 +41,7 @@ class Inference(eqx.Module):
 
     params: Params
     se: Float[Array, "p ..."]
-    stat: Float[Array, "p ..."]
-    p: Float[Array, "p ..."]
-    low: Float[Array, "p ..."]
-    high: Float[Array, "p ..."]
+    tests: Float[Array, "p ... 4"]
     covariance: Float[Array, "d d"]
     aux_se: dict[str, Array]
     df: Float[Array, ""]
@@ -56,6 +49,30 @@ class Inference(eqx.Module):
     test: str = eqx.field(static=True)
     ci: str = eqx.field(static=True)
     level: float = eqx.field(static=True)
+
+    @property
+    def stat(self) -> Float[Array, "p ..."]:
+        """The statistic of each coefficient being zero.
+
+        An estimate over its standard error (`wald`), or a chi-square with one degree of
+        freedom.
+        """
+        return self.tests[..., 0]
+
+    @property
+    def p(self) -> Float[Array, "p ..."]:
+        """The two-sided p-value of each statistic."""
+        return self.tests[..., 1]
+
+    @property
+    def low(self) -> Float[Array, "p ..."]:
+        """The lower ends of the intervals."""
+        return self.tests[..., 2]
+
+    @property
+    def high(self) -> Float[Array, "p ..."]:
+        """The upper ends of the intervals."""
+        return self.tests[..., 3]
 
     @property
     def cov_beta(self) -> Float[Array, "k k"]:
@@ -137,12 +154,23 @@ def infer(
     )
 
 
-def default_inference(fitted: FittedGLM, problem: Problem) -> Inference:
-    """Returns what `infer` says by default, of a fit without names and its problem."""
+def default_arrays(fitted: FittedGLM, problem: Problem) -> dict[str, Any]:
+    """Returns what `infer` says by default of a fit by expected information.
+
+    `fitted` has no names, and is of this problem. The parameters are left out.
+    """
     _, test, ci, level = _DEFAULTS
-    kind = default_covariance(fitted)
-    matrix = scaled_inverse(fitted, problem, kind)
-    return _read(fitted, matrix, cov=kind, test=test, ci=ci, level=level)
+    matrix = scaled_inverse(fitted, problem, "fisher")
+    found = vars(_read(fitted, matrix, cov="fisher", test=test, ci=ci, level=level))
+    left_out = {"params", "cov", "test", "ci", "level"}
+    return {name: value for name, value in found.items() if name not in left_out}
+
+
+def read_back(params: Params, arrays: dict[str, Any]) -> Inference:
+    """Returns the inference of which `default_arrays` are the numbers."""
+    _, test, ci, level = _DEFAULTS
+    settings = {"cov": "fisher", "test": test, "ci": ci, "level": level}
+    return assemble(Inference, {"params": params, **arrays, **settings})
 
 
 @partial(jax.jit, static_argnames=("cov", "test", "ci", "level", "num_clusters"))
@@ -192,10 +220,7 @@ def _read(
     return Inference(
         params=fitted.params,
         se=se,
-        stat=stat,
-        p=p_value,
-        low=low,
-        high=high,
+        tests=jnp.stack([stat, p_value, low, high], axis=-1),
         covariance=matrix,
         aux_se=_aux_errors(fitted, matrix[m * p :, m * p :]),
         df=df,

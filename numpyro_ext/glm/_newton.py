@@ -17,6 +17,7 @@ from ._geometry import (
     factorise,
     least_norm,
     solve_beta,
+    solve_rows,
     span_of,
 )
 from ._nuisance import limits
@@ -25,8 +26,8 @@ from ._objective import (
     Problem,
     Value,
     gram,
-    gram_and_products,
     is_finite,
+    products,
     weigh,
 )
 from ._status import Status
@@ -72,8 +73,8 @@ class Solution(eqx.Module):
 
     point: Point
     geometry: Geometry
-    # The status and the number of evaluations.
-    codes: Int[Array, " 2"]
+    status: Int[Array, ""]
+    num_iters: Int[Array, ""]
     # The objective, its last change, and Newton's decrement.
     numbers: Float[Array, " 3"]
 
@@ -144,7 +145,8 @@ def solve(
     return Solution(
         point=point,
         geometry=geometry,
-        codes=jnp.stack([status, found.num_iters.astype(jnp.int32)]),
+        status=status,
+        num_iters=found.num_iters.astype(jnp.int32),
         numbers=end.packed[:3],
     )
 
@@ -351,7 +353,7 @@ def _first_points(problem: Problem, start: Point) -> tuple[Geometry, Point, Poin
             eta = family.eta_start(block.y, ybar, block.trials)
         if eta is None:
             ones = weigh(block.weights, jnp.ones_like(block.y))
-            return gram(block.Xt, ones[None, None]), jnp.zeros((2, p), ones.dtype)
+            return gram(block, ones[None, None]), jnp.zeros((2, p), ones.dtype)
         weight = jnp.ones_like(eta)
         if family.has_variance_function:
             weight = family.expected_weight(block.y, eta, aux, block.trials)
@@ -359,7 +361,7 @@ def _first_points(problem: Problem, start: Point) -> tuple[Geometry, Point, Poin
         weight = weigh(block.weights, jnp.where(is_usable, weight, 1e-6))
         targets = jnp.stack([jnp.where(is_usable, eta, 0.0), level + 0.0 * eta])
         targets = targets if block.offset is None else targets - block.offset
-        return gram_and_products(block.Xt, weight[None, None], weight * targets)
+        return gram(block, weight[None, None]), products(block, weight * targets)
 
     hessian, right = problem.sum_over_rows(body)
     geometry = span_of(problem._with_l2(hessian)[0, :, 0])
@@ -368,7 +370,7 @@ def _first_points(problem: Problem, start: Point) -> tuple[Geometry, Point, Poin
     hessian = problem._with_l2(hessian)
     factor = factorise(geometry, hessian)
     first, second = (
-        jnp.broadcast_to(solve_beta(geometry, factor, r[None]), (m, p)) for r in right
+        jnp.broadcast_to(row, (m, p)) for row in solve_rows(geometry, factor, right)
     )
     given = start.beta - (start.beta / geometry.scale) @ geometry.null * geometry.scale
     given = given if family.has_cutpoints else start.beta

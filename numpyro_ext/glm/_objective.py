@@ -86,7 +86,7 @@ class Problem(eqx.Module):
             aux = unpack(self.family, point.theta, dict(self.shapes))
             weight = self.family.expected_weight(block.y, eta, aux, block.trials)
             weight = weigh(block.weights, weight)
-            return gram(block.Xt, jnp.broadcast_to(weight.T, (1, 1, block.y.size)))
+            return gram(block, jnp.broadcast_to(weight.T, (1, 1, block.y.size)))
 
         return self._with_l2(self.sum_over_rows(body))
 
@@ -101,9 +101,7 @@ class Problem(eqx.Module):
         pearson = jnp.zeros((), kernel.dtype)
         if self.scaled:
             pearson = jnp.sum(weigh(block.weights, self._pearson(block, point)))
-        beta_beta, others = gram_and_products(
-            block.Xt, hessian[:m, :m], jnp.concatenate([gradient[:m], *hessian[:m, m:]])
-        )
+        others = products(block, jnp.concatenate([gradient[:m], *hessian[:m, m:]]))
         q = point.theta.size
         return Value(
             objective=jnp.sum(kernel),
@@ -111,7 +109,7 @@ class Problem(eqx.Module):
             pearson=pearson,
             beta=others[:m],
             theta=jnp.sum(gradient[m:], axis=1),
-            beta_beta=beta_beta,
+            beta_beta=gram(block, hessian[:m, :m]),
             beta_theta=jnp.moveaxis(others[m:].reshape(m, q, block.Xt.shape[0]), 1, 2),
             theta_theta=jnp.sum(hessian[m:, m:], axis=2),
         )
@@ -122,7 +120,7 @@ class Problem(eqx.Module):
         )[1]
         gradient = weigh(block.weights, gradient)
         m = point.beta.shape[0]
-        return Point(gradient[:m] @ block.Xt.T, jnp.sum(gradient[m:], axis=1))
+        return Point(products(block, gradient[:m]), jnp.sum(gradient[m:], axis=1))
 
     def _pearson(self, block: Block, point: Point) -> Array:
         eta = block.predictor(point.beta)
@@ -152,27 +150,19 @@ class Problem(eqx.Module):
         return hessian + jnp.diag(jnp.tile(l2, m)).reshape(m, p, m, p)
 
 
-def gram(
-    Xt: Float[Array, "p b"], weights: Float[Array, "m k b"]
-) -> Float[Array, "m p k p"]:
+def gram(block: Block, weights: Float[Array, "m k b"]) -> Float[Array, "m p k p"]:
     """Returns X' W X for each pair of predictors."""
     if weights.shape[:2] == (1, 1):
-        return ((Xt * weights[0, 0]) @ Xt.T)[None, :, None, :]
-    return jnp.einsum("pb,mkb,lb->mpkl", Xt, weights, Xt)
+        weighted = block.X * weights[0, 0][:, None]
+        return (block.Xt @ weighted)[None, :, None, :]
+    return jnp.einsum("pb,mkb,lb->mpkl", block.Xt, weights, block.Xt)
 
 
-def gram_and_products(
-    Xt: Float[Array, "p b"], weights: Float[Array, "m k b"], rows: Float[Array, "r b"]
-) -> tuple[Float[Array, "m p k p"], Float[Array, "r p"]]:
-    """Returns X' W X, and the product of each of `rows` with X.
-
-    A product with one row reads all of X for little work: it is done beside the others.
-    """
-    if weights.shape[:2] != (1, 1):
-        return gram(Xt, weights), rows @ Xt.T
-    both = jnp.concatenate([Xt * weights[0, 0], rows]) @ Xt.T
-    p = Xt.shape[0]
-    return both[None, :p, None], both[p:]
+def products(block: Block, rows: Float[Array, "r b"]) -> Float[Array, "r p"]:
+    """Returns the product of each of `rows` with X."""
+    if len(rows) == 1:
+        return (block.Xt @ rows[0])[None]
+    return rows @ block.X
 
 
 def weigh(weights: Array | None, rows: Float[Array, "... b"]) -> Float[Array, "... b"]:

@@ -45,8 +45,8 @@ class FittedGLM(eqx.Module):
         family: the family.
         params: coefficients, dispersion and nuisances.
         data: X, y, offset, trials, weights and penalty.
-        geometry: the scale and rank of the columns of X.
-        codes: the status and the number of evaluations.
+        geometry: the scale of the columns of X, and what they do not span.
+        codes: the status, the number of evaluations, and the rank of X.
         numbers: the objective, its last change, and Newton's decrement.
         names: names of the coefficients, if they are known.
         design: what the formula learned from its data, for a fit of a formula.
@@ -56,7 +56,7 @@ class FittedGLM(eqx.Module):
     params: Params
     data: Data
     geometry: Geometry
-    codes: Int[Array, "... 2"]
+    codes: Int[Array, "... 3"]
     numbers: Float[Array, "... 3"]
     settings: Newton
     dispersion: str = eqx.field(static=True)
@@ -100,7 +100,7 @@ class FittedGLM(eqx.Module):
     @property
     def rank(self) -> Int[Array, "..."]:
         """The rank of X."""
-        return self.geometry.rank
+        return self.codes[..., 2]
 
     @property
     def message(self) -> str | list[str]:
@@ -245,8 +245,7 @@ def assemble[M](cls: type[M], fields: dict[str, Any]) -> M:
     The constructor's checks take longer than a small fit.
     """
     module = object.__new__(cls)
-    for name, value in fields.items():
-        object.__setattr__(module, name, value)
+    vars(module).update(fields)
     return module
 
 
@@ -262,6 +261,14 @@ def with_inference(fitted: FittedGLM, inference: Any) -> FittedGLM:
 def known_inference(fitted: FittedGLM) -> Any:
     """Returns what `with_inference` has put there, or None."""
     return vars(fitted).get("_inference")
+
+
+def shapes_of(family: AbstractFamily, params: Params) -> Shapes:
+    """Returns the shape of each nuisance of one fit."""
+    if not family.nuisance:
+        return ()
+    aux = aux_of(family, params)
+    return tuple((name, value.shape) for name, value in aux.items())
 
 
 def aux_of(family: AbstractFamily, params: Params) -> Aux:
