@@ -2,8 +2,9 @@
 
     python benchmarks/glm.py [--repeats 9] [--small]
 
-CPU time of a fit with its standard errors, in one process on one core: medians of
-interleaved runs, as ratios. `--small` leaves the 100000 rows out. Then the peak memory
+CPU time of a fit with its standard errors, in one process on one core, in turns: the
+median over the turns of the ratio to the peer's time, with its quartiles. `--small`
+leaves the 100000 rows out. Then the peak memory
 of a warm run at 100000 rows beyond what was there before it, a process for each library
 (Linux only). A peer that is not installed is left out; `pip install --group peers`
 installs them all.
@@ -30,6 +31,8 @@ PEERS = ("glmax", "statsmodels", "glum")
 FAMILIES = ("Poisson", "Bernoulli", "Gamma")
 # Each measurement takes about so many seconds.
 SECONDS = 0.02
+# Runs before the first measurement.
+WARM_UP = 3
 
 
 def main() -> None:
@@ -63,17 +66,20 @@ def compare(name: str, n: int, p: int, repeats: int) -> None:
         if importlib.util.find_spec(peer) is not None:
             runs[peer] = globals()[peer](name, *simulated(name, n, p))
     times = measure(runs, repeats)
-    words = [f"{name} {n} x {p}: ours {1e3 * times['ours']:.2f} ms"]
+    ours_ms = 1e3 * statistics.median(times["ours"])
+    words = [f"{name} {n} x {p}: ours {ours_ms:.2f} ms"]
     bars = {"glmax": GLMAX_BARS[n], "statsmodels": STATSMODELS_BAR}
     if n >= 100_000:
         bars["glum"] = GLUM_BAR
     for peer in list(runs)[1:]:
-        ratio = times["ours"] / times[peer]
+        # Of one turn: a machine that changes its pace does so for longer than that.
+        ratios = [a / b for a, b in zip(times["ours"], times[peer], strict=True)]
+        low, ratio, high = statistics.quantiles(ratios, n=4)
         verdict = ""
         if peer in bars:
             is_met = ratio <= bars[peer]
             verdict = f" (bar {bars[peer]:g}: {'met' if is_met else 'MISSED'})"
-        words.append(f"{ratio:.2f} of {peer}{verdict}")
+        words.append(f"{ratio:.2f} ({low:.2f}-{high:.2f}) of {peer}{verdict}")
     print(", ".join(words), flush=True)
 
 
@@ -182,17 +188,17 @@ def glum(name: str, x: Any, y: Any) -> Callable[[], Any]:
     return run
 
 
-def measure(runs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
-    """Median CPU seconds of each, interleaved, after one run that compiles."""
+def measure(runs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
+    """CPU seconds of each in every turn, after runs that compile and warm up."""
     counts = {}
     for name, run in runs.items():
         run()
-        counts[name] = max(1, int(SECONDS / spent(run, 1)))
+        counts[name] = max(1, int(SECONDS / spent(run, WARM_UP)))
     times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(repeats):
         for name, run in runs.items():
             times[name].append(spent(run, counts[name]))
-    return {name: statistics.median(values) for name, values in times.items()}
+    return times
 
 
 def spent(run: Callable[[], Any], count: int) -> float:
