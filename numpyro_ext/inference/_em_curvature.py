@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PyTree
 
 from ._completion import AbstractCompletion, Position
 from ._curvature import dense_spectrum
@@ -40,25 +40,30 @@ def curvature(completion: AbstractCompletion, theta: Position) -> Curvature:
     differences of fourth order.
     """
     flat, unravel = ravel_pytree(theta)
-    last = centre_of(completion.expect(unravel(flat), completion.begin(theta))[0])
+
+    # The model's latents are compiled once for the passes here, once for all slopes.
+    def look(last: PyTree[Array], _: None) -> tuple[PyTree[Array], PyTree[Array]]:
+        expectation, _ = completion.expect(unravel(flat), last)
+        return centre_of(expectation), (last, expectation)
+
+    _, passes = jax.lax.scan(look, completion.begin(theta), length=2)
+    last, expectation = jax.tree.map(lambda x: x[1], passes)
 
     def slope(point: Float[Array, " n"]) -> Float[Array, " n"]:
         expectation, _ = completion.expect(unravel(point), last)
         return jax.grad(lambda z: completion.expected(unravel(z), expectation))(point)
 
-    expectation, _ = completion.expect(unravel(flat), last)
     whole = jax.hessian(lambda z: completion.expected(unravel(z), expectation))(flat)
     size = jnp.maximum(jnp.abs(jnp.diagonal(whole)), jnp.finfo(flat.dtype).tiny)
     # In units of the sd that there would be if the latents were known.
     steps = STEP[flat.dtype.name] * jnp.minimum(1.0 / jnp.sqrt(size), 1.0)
     shifts = jnp.asarray([-2.0, -1.0, 1.0, 2.0], flat.dtype)
     weights = jnp.asarray([1.0, -8.0, 8.0, -1.0], flat.dtype) / 12.0
-
-    def column(step: Float[Array, " n"]) -> Float[Array, " n"]:
-        return weights @ jax.lax.map(lambda s: slope(flat + s * step), shifts)
-
-    hessian = -jax.lax.map(column, jnp.diag(steps)) / steps[:, None]
-    gradient = slope(flat)
+    n = flat.size
+    moves = (shifts[:, None, None] * jnp.diag(steps)).reshape(-1, n)
+    slopes = jax.lax.map(slope, flat + jnp.vstack([jnp.zeros(n, flat.dtype), moves]))
+    gradient, moved = slopes[0], slopes[1:].reshape(-1, n, n)
+    hessian = -jnp.einsum("s,sij->ij", weights, moved) / steps[:, None]
     spectrum = dense_spectrum(0.5 * (hessian + hessian.T))
     law = Gaussian(flat, *spectrum.repaired())
     num_bad = jnp.sum(spectrum.eigenvalues <= spectrum.threshold())
