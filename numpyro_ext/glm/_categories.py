@@ -15,11 +15,11 @@ from ._family import AbstractFamily, Aux, link_field
 from ._links import AbstractLink
 
 
-def _check_levels(owner: str, levels: int) -> None:
-    if not isinstance(levels, int) or levels < 2:
+def _check_levels(owner: str, levels: int, least: int) -> None:
+    if not isinstance(levels, int) or levels < least:
         raise ValueError(
             f"`{owner}({levels!r})`: `levels` is the number of categories, an integer "
-            f"of at least 2. The response is then 0, 1, ..., levels - 1."
+            f"of at least {least}. The response is then 0, 1, ..., levels - 1."
         )
 
 
@@ -44,7 +44,7 @@ class Ordered(AbstractFamily):
     support_words: ClassVar = "integers from 0 to levels - 1"
 
     def __check_init__(self) -> None:
-        _check_levels("Ordered", self.levels)
+        _check_levels("Ordered", self.levels, 2)
 
     def __call__(self, eta: ArrayLike, cutpoints: ArrayLike) -> Distribution:
         return laws.OrderedLink(
@@ -78,7 +78,11 @@ class Categorical(AbstractFamily):
     `eta` (n, levels - 1) are log odds against category 0.
 
     Args:
-        levels: the number of categories; the response is 0, 1, ..., levels - 1.
+        levels: the number of categories, at least 3; the response is 0, 1, ...,
+            levels - 1.
+
+    Raises:
+        ValueError: for fewer categories: two of them are `glm.Bernoulli()`.
     """
 
     levels: int = eqx.field(static=True)
@@ -89,19 +93,24 @@ class Categorical(AbstractFamily):
     support_words: ClassVar = "integers from 0 to levels - 1"
 
     def __check_init__(self) -> None:
-        _check_levels("Categorical", self.levels)
+        if self.levels == 2:
+            raise ValueError(
+                "`Categorical(2)`: two categories have one linear predictor. Write "
+                "`glm.Bernoulli()`, with a response of 0 and 1."
+            )
+        _check_levels("Categorical", self.levels, 3)
 
     def __call__(self, eta: ArrayLike) -> Distribution:
-        eta = jnp.asarray(eta)
+        return dist.CategoricalLogits(self._logits(jnp.asarray(eta)))
+
+    def _logits(self, eta: Array) -> Array:
         if eta.shape[-1:] != (self.levels - 1,):
             raise ValueError(
                 f"`Categorical({self.levels})` takes `eta` of shape (..., "
                 f"{self.levels - 1}), the log odds against category 0, and got "
                 f"{eta.shape}."
             )
-        reference = jnp.zeros_like(eta[..., :1])
-        logits = jnp.concatenate([reference, eta], axis=-1)
-        return dist.CategoricalLogits(logits)
+        return jnp.concatenate([jnp.zeros_like(eta[..., :1]), eta], axis=-1)
 
     @property
     def num_predictors(self) -> int:
@@ -118,5 +127,4 @@ class Categorical(AbstractFamily):
         return y.astype(jnp.int32)
 
     def mean(self, eta: Array, aux: Aux, trials: Array | None) -> Array:
-        reference = jnp.zeros_like(eta[..., :1])
-        return softmax(jnp.concatenate([reference, eta], axis=-1), axis=-1)
+        return softmax(self._logits(eta), axis=-1)

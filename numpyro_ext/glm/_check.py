@@ -24,7 +24,8 @@ class GofStats(eqx.Module):
     Attributes:
         deviance: twice the log-likelihood lost to the saturated model, times the
             dispersion.
-        pearson_chi2: the sum of squared Pearson residuals.
+        pearson_chi2: the sum of squared Pearson residuals; for categories without
+            order of $(1[y = k] - p_k)^2 / p_k$ over rows and categories.
         df_resid: observations less rank (and less nuisance parameters).
         dispersion: the dispersion of the fit.
         log_likelihood: with all constants.
@@ -35,7 +36,9 @@ class GofStats(eqx.Module):
         null_log_likelihood: its log-likelihood, at the dispersion of the fit.
         pseudo_r2: McFadden's, $1 - \ell / \ell_0$.
         pseudo_r2_cs: Cox and Snell's, $1 - \exp(2(\ell_0 - \ell)/n)$.
-        deviance_p: upper tail of chi-square at deviance over dispersion.
+        deviance_p: upper tail of chi-square at deviance over dispersion, with
+            `df_resid` degrees of freedom, or $n (K - 1) - k$ for K categories without
+            order.
         pearson_p: the same of Pearson's statistic.
         overdispersion: for Poisson families, Cameron and Trivedi's estimate of alpha in
             $\operatorname{Var} y = \mu + \alpha\mu^2$; else NaN.
@@ -170,16 +173,17 @@ def _goodness_of_fit(fitted: FittedGLM, null: FittedGLM) -> GofStats:
     log_likelihood, base = fitted.log_likelihood, null.log_likelihood
     total = deviance(family, data, eta, aux)
     nan = jnp.full((), jnp.nan, eta.dtype)
-    pearson = nan if eta.ndim > 1 else pearson_chi2(family, data, eta, aux)
+    pearson = pearson_chi2(family, data, eta, aux)
     scale = disp if family.has_dispersion else jnp.ones_like(disp)
-    free = n - k
+    # A row of categories has as many free frequencies as it has predictors.
+    free = n * family.num_predictors - k
     extra = (nan, nan, nan)
     if isinstance(family, Poisson):
         extra = _overdispersion(fitted)
     return GofStats(
         deviance=total,
         pearson_chi2=pearson,
-        df_resid=free,
+        df_resid=n - k,
         dispersion=disp,
         log_likelihood=log_likelihood,
         aic=-2.0 * log_likelihood + 2.0 * k,

@@ -61,7 +61,15 @@ def deviance(
 def pearson_chi2(
     family: AbstractFamily, data: Data, eta: Array, aux: Aux
 ) -> Float[Array, ""]:
-    """Returns Pearson's statistic, at dispersion 1."""
+    """Returns Pearson's statistic, at dispersion 1.
+
+    For categories without order the sum over them of (1[y = k] - p_k)^2 / p_k, which is
+    1 / p_y - 1.
+    """
+    if eta.ndim > 1:
+        law = family.law(eta, aux, data.trials)
+        rows = jnp.expm1(-law.log_prob(family.response(data.y)))
+        return jnp.sum(weigh(data.weights, rows))
     residual = data.y - family.mean(eta, aux, data.trials)
     variance = family.variance(eta, aux, data.trials)
     return jnp.sum(weigh(data.weights, jnp.square(residual) / variance))
@@ -82,7 +90,7 @@ def estimate_dispersion(
     if method == "one":
         return jnp.ones((), dtype)
     eta = linear_predictor(data, point.beta)
-    free = data.num_rows - rank
+    free = family.num_predictors * (data.num_rows - rank)
     # Without a residual degree of freedom there is nothing to estimate it from.
     free = jnp.where(free > 0, free, jnp.nan)
     if method == "pearson":

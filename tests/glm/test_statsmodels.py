@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 import statsmodels.api as sm
+from scipy.stats import chi2
 
 import numpyro_ext.glm as glm
 
@@ -186,6 +187,14 @@ def test_multinomial_logit():
     np.testing.assert_allclose(fitted.params.beta, theirs.params, rtol=1e-6, atol=1e-8)
     np.testing.assert_allclose(fitted.log_likelihood, theirs.llf, rtol=1e-8)
     np.testing.assert_allclose(glm.infer(fitted).se, theirs.bse, rtol=1e-5)
+    gof, chances = glm.check(fitted).gof, theirs.predict()
+    pearson = np.sum((np.eye(5)[y] - chances) ** 2 / chances)
+    np.testing.assert_allclose(gof.pearson_chi2, pearson, rtol=1e-8)
+    free = 4 * len(y) - theirs.params.size
+    np.testing.assert_allclose(gof.pearson_p, chi2.sf(pearson, free), rtol=1e-6)
+    np.testing.assert_allclose(
+        gof.deviance_p, chi2.sf(-2 * theirs.llf, free), rtol=1e-6
+    )
 
 
 def test_beta_regression():

@@ -228,6 +228,21 @@ def test_a_link_that_the_family_has_not():
         glm.Beta("log")
 
 
+def test_too_few_categories():
+    with pytest.raises(ValueError, match=r"Categorical\(2\).*glm.Bernoulli\(\)"):
+        glm.Categorical(2)
+    with pytest.raises(ValueError, match="at least 3"):
+        glm.Categorical(1)
+    with pytest.raises(ValueError, match="at least 2"):
+        glm.Ordered(1)
+
+
+def test_coefficients_that_are_not_one_column_for_each_category():
+    params = glm.Params(beta=np.ones(X.shape[1]))
+    with pytest.raises(ValueError, match=r"eta.*shape \(..., 2\)"):
+        glm.predict(glm.Categorical(3), params, X)
+
+
 def test_words_in_place_of_numbers():
     with pytest.raises(TypeError, match="not numeric"):
         glm.fit(glm.Poisson(), X, np.array(["a"] * N))
