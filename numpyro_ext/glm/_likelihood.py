@@ -68,7 +68,7 @@ def pearson_chi2(
     """
     if eta.ndim > 1:
         law = family.law(eta, aux, data.trials)
-        rows = jnp.expm1(-law.log_prob(family.response(data.y)))
+        rows = jnp.expm1(-jnp.asarray(law.log_prob(family.response(data.y))))
         return jnp.sum(weigh(data.weights, rows))
     residual = data.y - family.mean(eta, aux, data.trials)
     variance = family.variance(eta, aux, data.trials)
