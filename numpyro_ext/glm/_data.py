@@ -99,8 +99,8 @@ def sum_over_rows(
     arrays = (data.X, data.y, data.offset, data.trials, data.weights, *rows)
     Xt = features_first(data) if Xt is None else Xt
     if n <= 2 * size:
-        X, *columns = arrays[:5]
-        return body(Block(X, Xt, *columns), *rows)
+        block = Block(data.X, Xt, data.y, data.offset, data.trials, data.weights)
+        return body(block, *rows)
 
     def step(i: Array, Xt: Array) -> PyTree[Array]:
         X, y, offset, trials, weights, *others = jax.tree.map(

@@ -43,7 +43,7 @@ def curvature(completion: AbstractCompletion, theta: Position) -> Curvature:
 
     # The model's latents are compiled once for the passes here, once for all slopes.
     def look(last: PyTree[Array], _: None) -> tuple[PyTree[Array], PyTree[Array]]:
-        expectation, _ = completion.expect(unravel(flat), last)
+        expectation = completion.expect(unravel(flat), last)[0]
         return centre_of(expectation), (last, expectation)
 
     _, passes = jax.lax.scan(look, completion.begin(theta), length=2)
