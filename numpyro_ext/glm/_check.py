@@ -68,9 +68,12 @@ class InfluenceStats(eqx.Module):
     r"""How much each row weighs in the fit.
 
     Attributes:
-        leverage: the diagonal of the hat matrix, by the observed weights.
+        leverage: the diagonal of the hat matrix, by the observed weights. With a link
+            that is not canonical a row may have a negative one: its likelihood is
+            convex there.
         cooks_distance: $r_i^2 h_i / (\phi k (1 - h_i)^2)$, r the Pearson residual.
-        dffits: $r_i \sqrt{h_i} / (\sqrt\phi (1 - h_i))$.
+        dffits: $r_i \sqrt{h_i} / (\sqrt\phi (1 - h_i))$, with
+            $-\sqrt{|h_i|}$ for a negative leverage.
     """
 
     leverage: Float[Array, " n"]
@@ -235,7 +238,7 @@ def _influence(fitted: FittedGLM) -> InfluenceStats:
     return InfluenceStats(
         leverage=h,
         cooks_distance=jnp.square(r / (1.0 - h)) * h / k,
-        dffits=r * jnp.sqrt(h) / (1.0 - h),
+        dffits=r * jnp.sign(h) * jnp.sqrt(jnp.abs(h)) / (1.0 - h),
     )
 
 

@@ -353,7 +353,8 @@ def get_link(link: str | AbstractLink) -> AbstractLink:
     if not isinstance(link, str):
         raise TypeError(
             f"`link={link!r}`: give a link such as `Logit()`, or its name, one of "
-            f"{', '.join(map(repr, LINKS))}."
+            f"{', '.join(map(repr, LINKS))}. A parameter of the family is given by its "
+            "name, such as `Tweedie(power=1.5)`."
         )
     if link not in LINKS:
         near = difflib.get_close_matches(link, LINKS, n=1)

@@ -99,6 +99,21 @@ def test_leverage_and_influence(name):
     )
 
 
+def test_dffits():
+    case, fitted = case_of("scotland-gaussian")
+    theirs = sm.OLS(case.y, case.X).fit().get_influence().dffits_internal[0]
+    np.testing.assert_allclose(glm.check(fitted).influence.dffits, theirs, rtol=1e-7)
+
+
+def test_dffits_of_a_row_of_negative_leverage():
+    _, fitted = case_of("engel-ig-log")
+    found = glm.check(fitted).influence
+    assert np.any(found.leverage < 0)
+    weight = found.dffits * (1 - found.leverage) / np.sqrt(abs(found.leverage))
+    pearson = glm.check(fitted).residuals.pearson / np.sqrt(fitted.params.disp)
+    np.testing.assert_allclose(weight, np.sign(found.leverage) * pearson, rtol=1e-9)
+
+
 @some_cases
 def test_robust_errors(name):
     case, fitted = case_of(name)
