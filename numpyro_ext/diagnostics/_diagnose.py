@@ -80,8 +80,9 @@ class Diagnosis:
         bad = [c for c in self.checks if c.status in ("warn", "fail")]
         if bad:
             return "\n".join(
-                f"{c.status}: {c.check} at {c.where} ({c.value:.3g}, should be "
-                f"{c.threshold}). {c.advice}"
+                f"{c.status}: {c.check} at {c.where} "
+                f"({_beside(c.value, c.threshold)}, should be {c.threshold}). "
+                f"{c.advice}"
                 for c in bad
             )
         if self.kind == "points":
@@ -94,6 +95,12 @@ class Diagnosis:
     def __repr__(self) -> str:
         table = self.table.drop(columns="advice").to_string(index=False)
         return f"{table}\n{self.verdict}"
+
+
+def _beside(value: float, threshold: str) -> str:
+    """Returns the value with the digits that tell it from its threshold."""
+    texts = [f"{value:.{digits}g}" for digits in range(3, 8)]
+    return next((t for t in texts if t not in threshold.split()), texts[-1])
 
 
 def diagnose(tree: xr.DataTree | Fit) -> Diagnosis:

@@ -117,6 +117,21 @@ def test_what_is_wrong_is_found_and_named(spoil, check, status, where):
     assert row(diagnosis, check)["advice"] in diagnosis.verdict
 
 
+def test_a_value_is_told_from_its_threshold():
+    draws = RNG.normal(size=(4, 500))
+
+    def shifted_by(move):
+        moved = draws + move * np.array([1.0, 0.0, 0.0, 0.0])[:, None]
+        return diagnose(tree_of({"a": moved}))
+
+    low, high = 0.0, 1.0
+    for _ in range(30):
+        middle = 0.5 * (low + high)
+        is_below = row(shifted_by(middle), "R-hat")["value"] < 1.0102
+        low, high = (middle, high) if is_below else (low, middle)
+    assert "(1.0102, should be at most 1.01)" in shifted_by(high).verdict
+
+
 def test_one_chain_is_never_ok():
     diagnosis = diagnose(tree_of(good_draws((1, 2000)), stats=good_stats((1, 2000))))
     assert diagnosis.status == "warn"
