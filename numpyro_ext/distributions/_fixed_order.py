@@ -60,6 +60,8 @@ def _log_omega_jvp(p, primals, tangents):
     return y, tangents[0] / (spread * _gap(p, y, spread)[1])
 
 
+# Outside of a compiled function each call would compile its loop again.
+@partial(jax.jit, static_argnums=0)
 def rates_of_fixed_order(p: float, mean: Array, inverse: Array) -> tuple[Array, Array]:
     """The (a, b) of the GIG law of order p >= 0 with this E[x] and E[1/x]."""
     spread = jnp.log(mean) + jnp.log(inverse)

@@ -20,9 +20,15 @@ def _mirrored(p: Array, a: Array, b: Array, q: Array) -> tuple[Array, Array, Arr
     )
 
 
-@jax.custom_jvp
+# Outside of a compiled function each call would compile its loop again.
+@jax.jit
 def log_quantile(p: Array, a: Array, b: Array, q: Array) -> Array:
     """The v with P(log x < v) = q; all of one shape."""
+    return _log_quantile(p, a, b, q)
+
+
+@jax.custom_jvp
+def _log_quantile(p: Array, a: Array, b: Array, q: Array) -> Array:
     is_proper = (q > 0) & (q < 1)
     is_upper = q > 0.5
     target = jnp.where(is_upper, jnp.log1p(-q), jnp.log(q))
@@ -55,10 +61,10 @@ def log_quantile(p: Array, a: Array, b: Array, q: Array) -> Array:
     return jnp.where((q >= 0) & (q <= 1), v, jnp.nan)
 
 
-@log_quantile.defjvp
+@_log_quantile.defjvp
 def _log_quantile_jvp(primals, tangents):
     p, a, b, q = primals
-    v = log_quantile(*primals)
+    v = _log_quantile(*primals)
     sign = jnp.where(q > 0.5, 1.0, -1.0)
     u = sign * v
 

@@ -50,9 +50,15 @@ def _step(z: Array, gap: Array, hazard: Array, change: Array) -> tuple[Array, Ar
     return jnp.where(is_log, scaled, z + move), bend
 
 
-@jax.custom_jvp
+# Outside of a compiled function each call would compile its loop again.
+@jax.jit
 def quantile(p: Array, a: Array, b: Array, t: Array, q: Array) -> Array:
     """The z with P(x < mu + sigma z) = q; the five have one shape."""
+    return _quantile(p, a, b, t, q)
+
+
+@jax.custom_jvp
+def _quantile(p: Array, a: Array, b: Array, t: Array, q: Array) -> Array:
     is_upper = q > 0.5
     is_proper = (q > 0) & (q < 1)
     target = jnp.where(is_upper, jnp.log1p(-q), jnp.log(q))
@@ -103,10 +109,10 @@ def quantile(p: Array, a: Array, b: Array, t: Array, q: Array) -> Array:
     return jnp.where((q >= 0) & (q <= 1), z, jnp.nan)
 
 
-@quantile.defjvp
+@_quantile.defjvp
 def _quantile_jvp(primals, tangents):
     p, a, b, t, q = primals
-    z = quantile(p, a, b, t, q)
+    z = _quantile(p, a, b, t, q)
     sign = jnp.where(q > 0.5, 1.0, -1.0)
     primals = p, a, b, sign * z, sign * t
     tangents_in = (*tangents[:3], sign * tangents[3])

@@ -9,6 +9,7 @@ Source: McNeil, Frey and Embrechts (2015), Quantitative Risk Management, section
 and 6.2; the shifted order by conjugacy.
 """
 
+import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
@@ -80,6 +81,7 @@ def expected_shortfall(
     return -_mean_below(own, q, tail)
 
 
+@jax.jit
 def _mean_below(law: AbstractNormalMixture, q: Array, tail: Array) -> Array:
     """E[x | x < q], where P(x < q) = tail."""
     p, a, b = law._mixing_full()
@@ -111,6 +113,7 @@ def _mixing_mean_below(law: AbstractNormalMixture, q: Array, needed: Array) -> A
     return jnp.sum(sums.share * jnp.exp(sums.v), axis=0)
 
 
+@jax.jit
 def _mean_below_gig(law: AbstractGIG, q: Array, tail: Array) -> Array:
     """E[x | x < q] of a positive law: E[x] times the shifted probability."""
     p, a, b = law._full()
