@@ -8,6 +8,9 @@ leave less than $e^{-40}$, and are cut around the bulk and where the Bessel func
 changes its behaviour.
 """
 
+from functools import partial
+
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
@@ -64,6 +67,12 @@ def entropy(p: Order, a: Array, b: Array, tilt2: Array, dim: int) -> Array:
     Accuracy: 1e-9 in float64, relative or absolute, whichever is larger, for orders
     that leave a density (concentration above 0.05 of a variance gamma law).
     """
+    # A number stays one: the Bessel function of a fixed order costs less.
+    program = _of_fixed_order if isinstance(p, float) else _of_any_order
+    return program(p, a, b, tilt2, dim)
+
+
+def _entropy(p: Order, a: Array, b: Array, tilt2: Array, dim: int) -> Array:
     shape = jnp.broadcast_shapes(jnp.shape(p), a.shape, b.shape, tilt2.shape)
     order, a, b, tilt2 = (
         jnp.broadcast_to(jnp.asarray(x, a.dtype), shape) for x in (p, a, b, tilt2)
@@ -74,7 +83,6 @@ def entropy(p: Order, a: Array, b: Array, tilt2: Array, dim: int) -> Array:
     u = (ends[..., :-1, None] + width * nodes).reshape((*shape, -1))
     weight = (width * weights).reshape(u.shape)
     order, a, b, tilt2 = (x[..., None] for x in (order, a, b, tilt2))
-    # A number stays one: the Bessel function of a fixed order costs less.
     p = p if isinstance(p, float) else order
     z2 = jnp.exp(2.0 * u)
     square = tilt2 * z2
@@ -86,3 +94,7 @@ def entropy(p: Order, a: Array, b: Array, tilt2: Array, dim: int) -> Array:
     directions, gap = log_directions(square, dim)
     density = weight * jnp.exp(along + directions + dim * u)
     return jnp.sum(density * (gap - along), axis=-1)
+
+
+_of_fixed_order = partial(jax.jit, static_argnames=("p", "dim"))(_entropy)
+_of_any_order = partial(jax.jit, static_argnames="dim")(_entropy)
