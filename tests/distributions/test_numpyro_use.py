@@ -159,3 +159,29 @@ def test_laws_are_mapped_over_their_parameters():
     entropy, variance = jax.vmap(of)(ks)
     np.testing.assert_allclose(entropy, batch.entropy(), rtol=1e-12)
     np.testing.assert_allclose(variance, batch.variance, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda: distx.NormalInverseGaussian(1.0, 2.0).icdf(0.3),
+        lambda: distx.GeneralizedInverseGaussian(0.7, 1.0, 2.0).icdf(0.3),
+        lambda: distx.expected_shortfall(distx.NormalInverseGaussian(1.0, 2.0), 0.99),
+        lambda: distx.Hyperbolic(1.0, 2.0).entropy(),
+    ],
+    ids=["mixture-quantile", "gig-quantile", "shortfall", "entropy"],
+)
+def test_a_second_call_outside_of_jit_compiles_nothing(read):
+    first, compiled = read(), []
+
+    def listen(event, duration, **_):
+        if event.endswith("backend_compile_duration"):
+            compiled.append(duration)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        again = read()
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert not compiled
+    assert again == first
