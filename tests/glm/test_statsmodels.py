@@ -206,6 +206,8 @@ def test_multinomial_logit():
     pearson = np.sum((np.eye(5)[y] - chances) ** 2 / chances)
     np.testing.assert_allclose(gof.pearson_chi2, pearson, rtol=1e-8)
     free = 4 * len(y) - theirs.params.size
+    quasi = glm.fit(glm.Categorical(5), X, y, dispersion="pearson")
+    np.testing.assert_allclose(quasi.params.disp, pearson / free, rtol=1e-6)
     np.testing.assert_allclose(gof.pearson_p, chi2.sf(pearson, free), rtol=1e-6)
     np.testing.assert_allclose(
         gof.deviance_p, chi2.sf(-2 * theirs.llf, free), rtol=1e-6
