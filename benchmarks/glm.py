@@ -4,10 +4,9 @@
 
 CPU time of a fit with its standard errors, in one process on one core, in turns: the
 median over the turns of the ratio to the peer's time, with its quartiles. `--small`
-leaves the 100000 rows out. Then the peak memory
-of a warm run at 100000 rows beyond what was there before it, a process for each library
-(Linux only). A peer that is not installed is left out; `pip install --group peers`
-installs them all.
+leaves the 100000 rows out. Then the peak memory of a warm run at 100000 rows beyond
+what was there before it, a process for each library (Linux only). A peer that is not
+installed is left out; `pip install --group peers` installs them all.
 """
 
 import argparse
@@ -41,6 +40,8 @@ def main() -> None:
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.repeats < 2:
+        parser.error("--repeats must be at least 2: one turn has no quartiles")
     # Before JAX and BLAS start their threads.
     os.environ["OMP_NUM_THREADS"] = "1"
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})

@@ -56,9 +56,8 @@ def solve_beta(
     geometry: Geometry, factor: Float[Array, "mp mp"], right: Float[Array, "m p"]
 ) -> Float[Array, "m p"]:
     """Solves with the factorised Hessian, within the span."""
-    scaled = right * geometry.scale
-    scaled = scaled - scaled @ geometry.null
-    x = cho_solve((factor, True), scaled.reshape(-1)).reshape(right.shape)
+    scaled = _scaled_within(geometry, right).reshape(-1)
+    x = cho_solve((factor, True), scaled).reshape(right.shape)
     return x * geometry.scale
 
 
@@ -66,9 +65,16 @@ def solve_rows(
     geometry: Geometry, factor: Float[Array, "p p"], rows: Float[Array, "r p"]
 ) -> Float[Array, "r p"]:
     """Solves for each row with the factorised Hessian of one linear predictor."""
-    scaled = rows * geometry.scale
-    scaled = scaled - scaled @ geometry.null
+    scaled = _scaled_within(geometry, rows)
     return cho_solve((factor, True), scaled.T).T * geometry.scale
+
+
+def _scaled_within(
+    geometry: Geometry, rows: Float[Array, "r p"]
+) -> Float[Array, "r p"]:
+    """Returns the parts of rows that are within the span, in scaled coordinates."""
+    scaled = rows * geometry.scale
+    return scaled - scaled @ geometry.null
 
 
 def estimable(geometry: Geometry) -> Bool[Array, " p"]:

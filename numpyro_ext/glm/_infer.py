@@ -81,8 +81,14 @@ class Inference(eqx.Module):
         return self.covariance[:k, :k]
 
 
-# Covariance, test, interval and level.
-_DEFAULTS = ("auto", "wald", "wald", 0.95)
+_DEFAULTS: dict[str, Any] = {
+    "cov": "auto",
+    "test": "wald",
+    "ci": "wald",
+    "level": 0.95,
+}
+# What they are for a fit whose expected information is known.
+_BY_EXPECTED = {**_DEFAULTS, "cov": "fisher"}
 
 
 def infer(
@@ -141,7 +147,7 @@ def infer(
             f"`infer(test={test!r}, ci={ci!r})`: {fitted.family.name} has several "
             "coefficients for each column, and only Wald tests and intervals."
         )
-    if (cov, test, ci, level) == _DEFAULTS:
+    if (cov, test, ci, level) == tuple(_DEFAULTS.values()):
         found = known_inference(fitted)
         if found is not None:
             return found
@@ -159,18 +165,15 @@ def default_arrays(fitted: FittedGLM, problem: Problem) -> dict[str, Any]:
 
     `fitted` has no names, and is of this problem. The parameters are left out.
     """
-    _, test, ci, level = _DEFAULTS
     matrix = scaled_inverse(fitted, problem, "fisher")
-    found = vars(_read(fitted, matrix, cov="fisher", test=test, ci=ci, level=level))
-    left_out = {"params", "cov", "test", "ci", "level"}
+    found = vars(_read(fitted, matrix, **_BY_EXPECTED))
+    left_out = {"params", *_BY_EXPECTED}
     return {name: value for name, value in found.items() if name not in left_out}
 
 
 def read_back(params: Params, arrays: dict[str, Any]) -> Inference:
     """Returns the inference of which `default_arrays` are the numbers."""
-    _, test, ci, level = _DEFAULTS
-    settings = {"cov": "fisher", "test": test, "ci": ci, "level": level}
-    return assemble(Inference, {"params": params, **arrays, **settings})
+    return assemble(Inference, {"params": params, **arrays, **_BY_EXPECTED})
 
 
 @partial(jax.jit, static_argnames=("cov", "test", "ci", "level", "num_clusters"))

@@ -57,10 +57,14 @@ ENGINES = {
     "EnsembleVI": (EnsembleVI("full_rank", num_members=4, num_samples=500), 1.0),
 }
 TARGET_NAMES = sorted(TARGETS)
-# The target of the tests that need only one, so that each engine compiles once; one of
-# its sites; and other data. `EM` needs a latent to integrate out.
-ONE, SITE = "regression", "beta"
-OTHER_DATA = (X, X @ np.array([1.0, 0.5, -1.0]))
+# Of each target one of its sites, and other data.
+SITES = {"regression": "beta", "lognormal": "size"}
+OTHER_DATA = {
+    "regression": (X, X @ np.array([1.0, 0.5, -1.0])),
+    "lognormal": (np.array([1.1, 0.7, 2.0]),),
+}
+# The target of the tests that need only one, so that each engine compiles once.
+ONE = "regression"
 # Of the standard normal law; at this many comparisons a right engine passes.
 MAX_SCORE = 4.5
 
@@ -126,19 +130,28 @@ LONG = ("SMC", "NestedSampler", "EnsembleVI", "NUTS", "Pathfinder", *RELATED)
 ALL = slow_beside(ENGINES.keys() - set(RELATED), ENGINES)
 
 
-@pytest.mark.parametrize(
-    ("engine", "target"),
-    [
-        pytest.param(
-            engine,
-            target,
-            marks=[pytest.mark.slow] * (engine in LONG and target != ONE),
-        )
-        for engine in ENGINES
-        for target in TARGET_NAMES
-        if engine != "EM" or target == ONE
-    ],
-)
+def on_targets(*slow):
+    """Parameters `engine, target`; `slow` engines are slow on every target.
+
+    `EM` needs a latent to integrate out.
+    """
+    return pytest.mark.parametrize(
+        ("engine", "target"),
+        [
+            pytest.param(
+                engine,
+                target,
+                marks=[pytest.mark.slow]
+                * (engine in slow or (engine in LONG and target != ONE)),
+            )
+            for engine in ENGINES
+            for target in TARGET_NAMES
+            if engine != "EM" or target == ONE
+        ],
+    )
+
+
+@on_targets()
 def test_an_engine_gives_the_known_posterior(engine, target):
     truth = target_of(target)
     fit = fit_of(engine, target)
@@ -162,10 +175,10 @@ def test_the_check_finds_a_planted_error(engine):
             check_evidence(fit, truth.log_evidence + 1.6)
 
 
-@pytest.mark.parametrize("engine", ALL)
-def test_a_second_run_compiles_nothing(engine):
-    fit_of(engine, ONE)
-    other = target_of(ONE).spec.with_data(*OTHER_DATA)
+@on_targets(*RELATED)
+def test_a_second_run_compiles_nothing(engine, target):
+    fit_of(engine, target)
+    other = target_of(target).spec.with_data(*OTHER_DATA[target])
     compiled = []
 
     def listen(event, duration, **_):
@@ -180,18 +193,19 @@ def test_a_second_run_compiles_nothing(engine):
     assert not compiled
 
 
-@pytest.mark.parametrize("engine", ALL)
-def test_the_key_alone_decides(engine):
-    again = ENGINES[engine][0].run(target_of(ONE).spec, jax.random.key(3))
-    np.testing.assert_array_equal(again.draws[SITE], fit_of(engine, ONE).draws[SITE])
+@on_targets(*RELATED)
+def test_the_key_alone_decides(engine, target):
+    site, fit = SITES[target], fit_of(engine, target)
+    again = ENGINES[engine][0].run(target_of(target).spec, jax.random.key(3))
+    np.testing.assert_array_equal(again.draws[site], fit.draws[site])
 
 
-@pytest.mark.parametrize("engine", ALL)
-def test_a_fit_goes_to_a_table_a_tree_and_the_disk(engine, tmp_path):
-    fit = fit_of(engine, ONE)
-    assert SITE in repr(fit.summary())
+@on_targets(*RELATED)
+def test_a_fit_goes_to_a_table_a_tree_and_the_disk(engine, target, tmp_path):
+    site, fit = SITES[target], fit_of(engine, target)
+    assert site in repr(fit.summary())
     tree = fit.to_datatree()
-    assert tree["posterior"][SITE].dims == ("chain", "draw")
+    assert tree["posterior"][site].dims == ("chain", "draw")
     assert tree.attrs["engine"] == type(fit.engine).__name__
     fit.save(tmp_path / "fit.npz")
     back = Fit.load(tmp_path / "fit.npz", fit.spec, fit.engine)
@@ -213,11 +227,11 @@ def test_a_fit_starts_another_engine(engine):
     check_mode(fit, truth.mean, truth.covariance)
 
 
-@pytest.mark.parametrize("engine", ALL)
-def test_an_engine_starts_from_a_fit(engine):
-    start = fit_of("EnsembleMAP", ONE)
+@on_targets(*RELATED)
+def test_an_engine_starts_from_a_fit(engine, target):
+    start = fit_of("EnsembleMAP", target)
     fit = ENGINES[engine][0].run(start.spec, jax.random.key(1), init=start)
-    truth = target_of(ONE)
+    truth = target_of(target)
     check(engine, fit, truth.mean, truth.covariance, truth.log_evidence)
 
 
